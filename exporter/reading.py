@@ -1,0 +1,75 @@
+"""A file, an object, a reply body -> its CloudTrail records, within limits. Used by every source that reads files.
+
+Three steps, each with its own module: :mod:`exporter.decompress` (bytes to text), :mod:`exporter.split` (text to
+records), and the counting of them here. Whatever the input does, what is held is a few times ``limits.record_bytes``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from exporter.decompress import Readable, plain_chunks
+from exporter.record import Item, Malformed
+from exporter.split import SAMPLE_BYTES, Splitter
+
+__all__ = ["SAMPLE_BYTES", "Limits", "Readable", "Reading"]
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large input may be. Beyond a limit lies quarantine, never a crash and never a neighbour's loss.
+
+    Attributes:
+        file_bytes: a compressed file as it lies there. CloudTrail's own are at most 50 MB (User Guide, quotas).
+        plain_bytes: the same file decompressed, or a file that is not compressed.
+        ratio: plain bytes per compressed byte, judged from 16 MiB of plain text on. Trail files have 10 to 30, one
+            record repeated over and over about 100; a bomb of zeros reaches 1,029, near the most deflate can do.
+        record_bytes: one record. CloudTrail's are at most 256 KB, those of a Lake event data store 1 MB.
+        file_records: records of one file; what follows them is not read.
+        json_depth: how deep lists and objects may nest; 11 is the deepest seen in real records.
+    """
+
+    file_bytes: int = 64 * _MIB
+    plain_bytes: int = 4096 * _MIB
+    ratio: int = 1_000
+    record_bytes: int = 2 * _MIB
+    file_records: int = 10_000_000
+    json_depth: int = 64
+
+
+class Reading:
+    """One pass over one stream. Iterate once; the stream is read as far as the iteration goes.
+
+    Args:
+        stream: what to read; its ``OSError`` passes through.
+        origin: what the origin of its items begins with: ``origin#17``.
+        version: which state of the file this is, so that a repaired file is another one in quarantine.
+        size: bytes in the stream as far as known; 0 when unknown.
+    """
+
+    def __init__(self, stream: Readable, *, origin: str, version: str, size: int, limits: Limits) -> None:
+        self._whole = f"{origin} ({version})"
+        self._size = size
+        self._limits = limits
+        chunks = plain_chunks(
+            stream, size=size, file_bytes=limits.file_bytes, plain_bytes=limits.plain_bytes, ratio=limits.ratio
+        )
+        self._splitter = Splitter(chunks, origin=origin, whole=self._whole, record_bytes=limits.record_bytes)
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """Records known not to be wanted so far, by filter reason: a digest file counts as one."""
+        return self._splitter.passed_over
+
+    def __iter__(self) -> Iterator[Item]:
+        left = self._limits.file_records
+        for item in self._splitter.items():
+            if left == 0:
+                detail = f"more than {self._limits.file_records} records (limits.file_records); the rest was not read"
+                yield Malformed("too_many_records", detail, self._whole, b"", self._size)
+                return
+            left -= 1
+            yield item

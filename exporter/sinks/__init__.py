@@ -1,0 +1,1 @@
+"""Where records go: an OpenTelemetry receiver, the console, a file."""

@@ -1,0 +1,1 @@
+"""The public test kit: conformance suites, a manual clock, scripted sources. Needs pytest."""

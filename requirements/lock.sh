@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Re-resolves the two hash-locked files from pyproject.toml. No index address is written: whoever installs brings their own.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+compile() { uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-find-links --custom-compile-command 'make lock' "$@"; }
+compile pyproject.toml --extra grpc -o requirements/runtime.txt
+compile pyproject.toml --extra grpc --group dev -c requirements/runtime.txt -o requirements/dev.txt

@@ -1,0 +1,59 @@
+"""What every end-to-end test has: the tools or a loud skip, a place to say what was compared, time enough."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests.e2e.processes import TOOLS
+
+#: (title, lines) of every comparison, printed when all tests are over.
+_compared: list[tuple[str, list[str]]] = []
+
+Report = Callable[[str, Sequence[Sequence[object]]], None]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture
+def need() -> Callable[[str], None]:
+    """Say that a test needs one of the tools: it is skipped loudly without it, and fails where CI is set."""
+
+    def check(tool: str) -> None:
+        if os.access(TOOLS / tool, os.X_OK):
+            return
+        message = f"{tool} is not in {TOOLS}: run `make tools`"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        _compared.append((f"SKIPPED: {message}", []))
+        pytest.skip(message)
+
+    return check
+
+
+@pytest.fixture
+def report() -> Report:
+    """Keep a table of what was compared; it is printed at the end of the run."""
+
+    def keep(title: str, rows: Sequence[Sequence[object]]) -> None:
+        cells = [[str(cell) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells]
+        _compared.append((title, lines))
+
+    return keep
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for title, lines in _compared:
+        terminalreporter.write_line("")
+        terminalreporter.write_line(title)
+        for line in lines:
+            terminalreporter.write_line(f"  {line}")

@@ -1,0 +1,98 @@
+"""The other ways in: `drain` on the documentation's record, the books on samples/ as Prometheus sees them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Report
+from tests.e2e.processes import Exporter, Prometheus, all_ended, attribute, eventually, logged
+from tests.e2e.trail import SAMPLES
+
+DOCUMENTED = Path(__file__).parent / "describe-anomaly-detector.json"
+
+
+def steady(text: str) -> str:
+    """One OTLP/JSON request, pretty-printed, without what differs from run to run: time of reading, our version."""
+    request = json.loads(text)
+    for resource in request["resourceLogs"]:
+        for scope in resource["scopeLogs"]:
+            scope["scope"].pop("version", None)
+            for record in scope["logRecords"]:
+                assert int(record.pop("observedTimeUnixNano")) > 0
+    return json.dumps(request, indent=1, ensure_ascii=False) + "\n"
+
+
+def test_drain_writes_the_worked_example(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
+    """The documented record, drained into a file, is the worked example of the mapping; draining again adds none."""
+    out = tmp_path / "out.jsonl"
+    config: dict[str, Any] = {
+        "sources": [{"name": "documentation", "type": "files", "path": str(DOCUMENTED)}],
+        "sink": {"type": "file", "path": str(out)},
+        "state": {"type": "sqlite", "path": str(tmp_path / "state.db")},
+        "web": {"listen_address": "127.0.0.1:0"},
+    }
+    drain = Exporter(config, folder=tmp_path, command="drain")
+    with all_ended(drain):
+        drain.start()
+        assert drain.finish() == 0, drain.said()
+        lines = out.read_text().splitlines()
+        assert len(lines) == 1
+        golden("e2e_worked_example.json", steady(lines[0]))
+
+        # Once more: the ledger knows it.
+        drain.start()
+        assert drain.finish() == 0, drain.said()
+        assert out.read_text().splitlines() == lines
+
+
+@pytest.fixture
+def expected() -> dict[str, Any]:
+    """What samples/ says of itself."""
+    loaded: dict[str, Any] = json.loads((SAMPLES / "expected.json").read_text())
+    return loaded
+
+
+def test_the_books_of_the_samples_balance_in_prometheus(
+    tmp_path: Path, expected: dict[str, Any], need: Callable[[str], None], report: Report
+) -> None:
+    """read = published + filtered + duplicate + quarantined in PromQL, and each is what samples/ says."""
+    need("prometheus")
+    out = tmp_path / "out.jsonl"
+    config: dict[str, Any] = {
+        "sources": [{"name": "samples", "type": "files", "path": str(SAMPLES)}],
+        "sink": {"type": "file", "path": str(out)},
+        "state": {"type": "sqlite", "path": str(tmp_path / "state.db")},
+        "web": {"listen_address": "127.0.0.1:0"},
+    }
+    exporter = Exporter(config, folder=tmp_path)
+    with all_ended(exporter):
+        exporter.serve()
+        prometheus = Prometheus(exporter.url.removeprefix("http://").rstrip("/"), folder=tmp_path)
+        with all_ended(prometheus):
+            prometheus.serve()
+
+            def fate(name: str) -> int:
+                answer = prometheus.query(f"sum by (source) (cloudtrail_exporter_events_{name}_total)")
+                return int(answer.get(("samples",), -1))
+
+            rows: list[list[object]] = [["", "samples/expected.json", "Prometheus"]]
+            eventually("everything read", lambda: fate("read") == expected["read"])
+            for name, key in (
+                ("read", "read"),
+                ("exported", "published"),
+                ("filtered", "filtered"),
+                ("duplicate", "duplicate"),
+                ("quarantined", "quarantined"),
+            ):
+                rows.append([key, expected[key], fate(name)])
+            report("the books of samples/", rows)
+            assert all(row[1] == row[2] for row in rows[1:]), rows
+            assert fate("read") == sum(fate(name) for name in ("exported", "filtered", "duplicate", "quarantined"))
+            uids = [attribute(record, "log.record.uid") for record in logged(out)]
+            assert len(uids) == len(set(uids)) == expected["published"]
+            assert exporter.terminate() == 0
