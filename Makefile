@@ -6,12 +6,12 @@ BIN    := .venv/bin
 STAMP  := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check e2e tools bench lock clean venv
+.PHONY: help run test check e2e tools bench generate lock clean venv
 MAKEFLAGS += --no-print-directory
 
 help: ## print this
 	@echo 'make TARGET, where TARGET is'
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1 \2/p' Makefile | while read -r target text; do printf '  %-7s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1 \2/p' Makefile | while read -r target text; do printf '  %-8s %s\n' "$$target" "$$text"; done
 
 # On a terminal the exporter runs in the foreground process group of its own (set -m), so that Ctrl-C is its alone to
 # answer: it finishes its batch and exits 0, and make, which would report an interrupt as an error, reports nothing.
@@ -36,6 +36,9 @@ tools: ## install the real servers of `make e2e` into .tools/ (Go and apt; a min
 
 bench: $(STAMP) ## measure memory, start, throughput and scrapes on this machine; prints a table, decides nothing
 	@$(BIN)/python -m bench.bench
+
+generate: $(STAMP) ## write the generated files anew: reference pages, schema, example configuration
+	@$(BIN)/python -m exporter.generate
 
 lock: $(STAMP) ## resolve pyproject.toml anew into the hash-locked files under requirements/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh

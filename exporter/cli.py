@@ -226,7 +226,7 @@ def quarantine(
     settings = _settings(config)
     if not isinstance(settings.state, SqliteState):
         raise typer.BadParameter("a state in memory has no quarantine to look at", param_hint="state.type")
-    from exporter.state.sqlite import read_quarantine
+    from exporter.state.inspect import read_quarantine
 
     path = wiring.state_path(settings.state, os.environ)
     try:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from exporter.services import LOOKOUT_METRICS
+from exporter.services import FAULT_CODES, LOOKOUT_METRICS
 
 __all__ = [
     "ConsoleSink",
@@ -207,7 +207,7 @@ class SqliteState(_Settings):
     path: Path | None = None
     """The file. Unset: `state.db` in the platform's state folder (`$STATE_DIRECTORY`, `$XDG_STATE_HOME/cloudtrail-exporter`)."""
     horizon_days: float = Field(default=100, ge=2, le=3_660)
-    """How long an event is remembered after it was read, so that a repeat is recognised; at least so long, at most 1.5 times."""
+    """How long an event is remembered after it was read, so that a repeat is recognised; at least so long, about 1.5 times at most."""
 
 
 class MemoryState(_Settings):
@@ -299,6 +299,8 @@ class Mapping(_Settings):
     """Request parameters and response elements: as maps, as JSON text, or left to the body."""
     severity: Literal["outcome", "info"] = "outcome"
     """`outcome`: WARN for refused calls, ERROR for the service's own faults; `info`: all INFO."""
+    fault_codes: list[str] = Field(default_factory=lambda: sorted(FAULT_CODES), max_length=256)
+    """Values of `errorCode` that are the service's own fault and not the caller's."""
     service_name: str = Field(default="cloudtrail", max_length=128)
     """Resource attribute `service.name`; empty: none."""
     provenance: bool = False

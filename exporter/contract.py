@@ -344,6 +344,7 @@ class State(Protocol):
 
         Raises:
             ConfigError: somebody else holds the state and it cannot be shared.
+            Blocked, Retryable: as for :meth:`commit`.
         """
         ...
 
@@ -363,10 +364,11 @@ class State(Protocol):
         """Apply all of the commit in one transaction that is on disk when this returns.
 
         A key that is already remembered is neither remembered nor counted again: the exactness of the counters is
-        decided here, not by :meth:`unseen`. A quarantine key that is there already is left as it is. When this
-        raises, nothing of the commit is there, now or after a restart.
+        decided here, not by :meth:`unseen`. Of two entries with one key the first decides. A quarantine key that is
+        there already is left as it is. When this raises, nothing of the commit is there, now or after a restart.
 
         Raises:
+            ValueError: more entries than :attr:`max_entries`.
             Fenced: ``commit.epoch`` is not the newest claim.
             Blocked: the disk is full, gone or read-only.
             Retryable: busy.
@@ -374,7 +376,10 @@ class State(Protocol):
         ...
 
     def totals(self) -> Mapping[Labels, int]:
-        """How many identities were counted under each label set, ever. A snapshot that costs no I/O."""
+        """How many identities were counted under each label set, ever. A snapshot that costs no I/O.
+
+        In the order of first counting, over restarts too: what is folded or shown apart goes by this order.
+        """
         ...
 
     def quarantined(self, limit: int, after: int = 0) -> Sequence[tuple[int, Quarantined]]:
@@ -384,7 +389,8 @@ class State(Protocol):
     def prune(self, before: datetime) -> int:
         """Forget identities that were all remembered before this time; returns how many. Counts and positions stay.
 
-        May keep an identity longer than asked, never shorter.
+        May keep an identity longer than asked, never shorter; nothing within a horizon of the newest commit goes,
+        whatever is asked, because the clock that asks may be wrong.
         """
         ...
 

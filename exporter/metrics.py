@@ -28,7 +28,7 @@ from prometheus_client import (
 
 from exporter import __version__
 from exporter.errors import REASONS
-from exporter.record import FILTER_REASONS, MISSING, OTHER, PRINCIPAL_TYPES, QUARANTINE_REASONS
+from exporter.record import ANOMALIES, FILTER_REASONS, MISSING, OTHER, PRINCIPAL_TYPES, QUARANTINE_REASONS
 
 __all__ = [
     "EVENTS",
@@ -192,6 +192,11 @@ class Metrics:
         )
         self.events_exported = self._counter(
             "events_exported_total", "Records the receiver accepted, committed to the state.", source=_OPEN
+        )
+        self.record_anomalies = self._counter(
+            "record_anomalies_total",
+            "Oddities of records that were mapped all the same; a record may have several, and a resend counts again.",
+            kind=tuple(ANOMALIES),
         )
         self.inflight = self._gauge("inflight_records", "Records read and not yet committed.", source=_OPEN)
         self.event_delay = self._histogram(

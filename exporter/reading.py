@@ -50,14 +50,17 @@ class Reading:
         size: bytes in the stream as far as known; 0 when unknown.
     """
 
+    #: The origin of what concerns the file as a whole.
+    whole: str
+
     def __init__(self, stream: Readable, *, origin: str, version: str, size: int, limits: Limits) -> None:
-        self._whole = f"{origin} ({version})"
+        self.whole = f"{origin} ({version})"
         self._size = size
         self._limits = limits
         chunks = plain_chunks(
             stream, size=size, file_bytes=limits.file_bytes, plain_bytes=limits.plain_bytes, ratio=limits.ratio
         )
-        self._splitter = Splitter(chunks, origin=origin, whole=self._whole, record_bytes=limits.record_bytes)
+        self._splitter = Splitter(chunks, origin=origin, whole=self.whole, size=size, record_bytes=limits.record_bytes)
 
     @property
     def passed_over(self) -> Mapping[str, int]:
@@ -69,7 +72,7 @@ class Reading:
         for item in self._splitter.items():
             if left == 0:
                 detail = f"more than {self._limits.file_records} records (limits.file_records); the rest was not read"
-                yield Malformed("too_many_records", detail, self._whole, b"", self._size)
+                yield Malformed("too_many_records", detail, self.whole, b"", self._size)
                 return
             left -= 1
             yield item

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 __all__ = [
+    "ANOMALIES",
     "CREDENTIAL_CLASSES",
     "FILTER_REASONS",
     "MISSING",
@@ -82,6 +83,17 @@ FILTER_REASONS: dict[str, str] = {
     "other_service": "its eventSource is not among `services`",
     "aggregated": "a five-minute summary, not an event",
     "digest": "a digest file of log file integrity validation",
+}
+
+
+#: What may be odd about a record that is mapped all the same, with its meaning.
+ANOMALIES: dict[str, str] = {
+    "wrong_type": "a field is not of its documented type and is left to the body",
+    "boolean": "a field that should be true or false is neither",
+    "empty_key": "a map with an empty key, which is left out",
+    "unknown_key": "a top-level field that is not documented; it is in the body only",
+    "major_version": "an eventVersion whose major number is not 1",
+    "truncated": "an attribute was too large or too deep and became text, cut at the limit",
 }
 
 

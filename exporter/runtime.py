@@ -387,6 +387,6 @@ class Runtime:
                 except ExporterError as error:
                     _log.warning("cannot prune: %s", error)
                 else:
-                    _log.info("pruned", extra={"identities": forgotten})
+                    _log.debug("pruned", extra={"identities": forgotten})
         except Stopping:
             return

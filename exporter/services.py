@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-__all__ = ["LOOKOUT_METRICS", "SERVICES", "Service"]
+__all__ = ["FAULT_CODES", "LOOKOUT_METRICS", "SERVICES", "Service"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +63,17 @@ LOOKOUT_METRICS = Service(
 )
 
 SERVICES: Mapping[str, Service] = {LOOKOUT_METRICS.event_source: LOOKOUT_METRICS}
+
+#: ``errorCode`` values that are the service's own fault: severity ERROR instead of WARN.
+FAULT_CODES: frozenset[str] = frozenset(
+    {
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "InternalServerException",
+        "InternalServiceException",
+        "ServerException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+    }
+)

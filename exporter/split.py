@@ -51,13 +51,15 @@ class Splitter:
         chunks: the text; may end in :class:`~exporter.decompress.Damaged`, which becomes the last item.
         origin: what an item's origin begins with; its number follows, ``origin#17``.
         whole: the origin of what concerns the text as a whole.
+        size: bytes of what the text was made from, to say with that; 0 when unknown.
         record_bytes: a value larger than this is not held, but skipped and reported.
     """
 
-    def __init__(self, chunks: Iterator[bytes], *, origin: str, whole: str, record_bytes: int) -> None:
+    def __init__(self, chunks: Iterator[bytes], *, origin: str, whole: str, size: int, record_bytes: int) -> None:
         self._window = Window(chunks, limit=record_bytes + CHUNK, sample=SAMPLE_BYTES)
         self._origin = origin
         self._whole = whole
+        self._size = size
         self._number = 0
         self._first = True
         self._over = False
@@ -73,7 +75,7 @@ class Splitter:
         window = self._window
         window.grow()
         if window.data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            yield Malformed("not_utf8", "the text is UTF-16", self._whole, window.data[:SAMPLE_BYTES])
+            yield self._problem(Damaged("not_utf8", "the text is UTF-16"), window.data)
             return
         while window.skip(_BLANK):
             if window.data.startswith(_BOM, window.pos):
@@ -120,7 +122,7 @@ class Splitter:
         return Malformed(reason, detail, f"{self._origin}#{self._number}", sample, end)
 
     def _problem(self, damage: Damaged, sample: bytes) -> Malformed:
-        return Malformed(damage.reason, damage.detail, self._whole, sample[:SAMPLE_BYTES])
+        return Malformed(damage.reason, damage.detail, self._whole, sample[:SAMPLE_BYTES], self._size)
 
     def _cut_off(self) -> Iterator[Item]:
         """The text ended inside something; what there is of it is the sample."""

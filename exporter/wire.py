@@ -31,11 +31,15 @@ def _long_varint(number: int) -> bytes:
     return bytes(out)
 
 
-_VARINTS: Final = [_long_varint(number) for number in range(1 << 14)]
+#: Lengths of one byte, and of two as far as most records go.
+_VARINTS: Final = [
+    *(bytes((number,)) for number in range(128)),
+    *(bytes((number & 0x7F | 0x80, number >> 7)) for number in range(128, 4096)),
+]
 
 
 def _varint(number: int) -> bytes:
-    return _VARINTS[number] if number < 1 << 14 else _long_varint(number)
+    return _VARINTS[number] if number < 4096 else _long_varint(number)
 
 
 def _field(tag: bytes, content: bytes) -> bytes:

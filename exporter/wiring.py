@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from exporter import __version__, config
 from exporter.clock import SystemClock
 from exporter.contract import Finding, Sink, Source, State
-from exporter.errors import ConfigError, Problem
+from exporter.errors import Blocked, ConfigError, Problem, Retryable
 from exporter.exposition import EventSeries
 from exporter.labels import LabelFolder
 from exporter.mapping import Mapper, MappingOptions
@@ -190,18 +190,17 @@ def state_path(state: config.SqliteState, environ: Mapping[str, str]) -> Path:
     return base / "cloudtrail-exporter" / "state.db"
 
 
-def _mapper(settings: config.Settings) -> Mapper:
+def _mapper(settings: config.Settings, metrics: Metrics) -> Mapper:
     given = settings.mapping.model_dump()
     redact = settings.redact
-    return Mapper(
-        MappingOptions(
-            **given,
-            access_key=redact.access_key,
-            source_address=redact.source_address,
-            user_names=redact.user_names,
-            credential_id=redact.credential_id == "keep",
-        )
+    options = MappingOptions(
+        **{**given, "fault_codes": frozenset(settings.mapping.fault_codes)},
+        access_key=redact.access_key,
+        source_address=redact.source_address,
+        user_names=redact.user_names,
+        credential_id=redact.credential_id == "keep",
     )
+    return Mapper(options, on_anomaly=lambda kind: metrics.record_anomalies.labels(kind).inc())
 
 
 def _chosen_sink(settings: config.Settings, environ: Mapping[str, str]) -> config.SinkSettings:
@@ -246,7 +245,8 @@ class App:
 
     def close(self) -> None:
         """Free everything; safe twice."""
-        for part in (*self.sources, self.sink, self.state):
+        parts: tuple[Source | Sink | State, ...] = (*self.sources, self.sink, self.state)
+        for part in parts:
             part.close()
 
 
@@ -281,9 +281,12 @@ def build(
         except ConfigError as error:
             problems.extend(error.problems)
             return None
+        except (Blocked, Retryable) as error:  # a full disk at start: there is nothing to hold yet
+            problems.append(Problem("state", "", str(error)))
+            return None
 
     chosen = _chosen_sink(settings, environ)
-    mapper = _mapper(settings)
+    mapper = _mapper(settings, metrics)
     sources = [
         attempt(lambda i=i, s=source: SOURCES[type(s)](f"sources[{i}]", s, parts))  # type: ignore[misc]
         for i, source in enumerate(settings.sources)
@@ -295,7 +298,7 @@ def build(
     problems.extend(web_problems)
     built = [source for source in sources if source is not None]
     if problems or sink is None or state is None or epoch is None:
-        made: list[Source | Sink | State | None] = [*built, sink, state]
+        made: tuple[Source | Sink | State | None, ...] = (*built, sink, state)
         for part in made:
             if part is not None:
                 part.close()
@@ -405,10 +408,10 @@ def findings(settings: config.Settings, *, environ: Mapping[str, str] = os.envir
     chosen = _chosen_sink(settings, environ)
     makers: list[tuple[str, Callable[[], Source | Sink | State]]] = [
         *(
-            (f"sources[{i}] {source.name}", lambda i=i, s=source: SOURCES[type(s)](f"sources[{i}]", s, parts))  # type: ignore[misc]
+            (f"sources[{i}] {source.name}", lambda i=i, s=source: SOURCES[type(s)](f"sources[{i}]", s, parts))
             for i, source in enumerate(settings.sources)
         ),
-        (f"sink {chosen.type}", lambda: SINKS[type(chosen)]("sink", chosen, parts, _mapper(settings))),
+        (f"sink {chosen.type}", lambda: SINKS[type(chosen)]("sink", chosen, parts, _mapper(settings, metrics))),
         (f"state {settings.state.type}", lambda: STATES[type(settings.state)]("state", settings.state, parts)),
     ]
     for subject, make in makers:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("exporter.testing")
+
 GOLDEN = Path(__file__).parent / "golden"
 
 

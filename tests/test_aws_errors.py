@@ -171,13 +171,9 @@ def test_odd_answers_do_not_raise(response: dict[str, Any]) -> None:
 
 def test_code_is_found_behind_the_translated_error() -> None:
     """The code of AWS can be read from our error whose cause it is."""
-    try:
-        try:
-            raise refused("InvalidNextTokenException")
-        except boto.ClientError as error:
-            raise met(error) from error
-    except ExporterError as error:
-        assert code_of(error) == "InvalidNextTokenException"
+    error = met(refused("InvalidNextTokenException"))
+    error.__cause__ = refused("InvalidNextTokenException")
+    assert code_of(error) == "InvalidNextTokenException"
 
 
 def test_code_of_an_error_without_answer_is_empty() -> None:

@@ -1,4 +1,4 @@
-"""The request budget: never more than the burst in its span, slower after a throttle, one bucket for all who share it."""
+"""The request budget: never more than the burst in its span, slower after a throttle, one bucket for all who share."""
 
 from __future__ import annotations
 

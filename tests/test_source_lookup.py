@@ -19,6 +19,7 @@ from exporter.sources.aws import default_region
 from exporter.sources.lookup import LookupSource
 from exporter.sources.ratelimit import RateLimits
 from exporter.testing.clock import ManualClock
+from exporter.testing.source import SourceContract
 from tests.fakes.aws_environment import aws_environment
 from tests.fakes.lookup_events import FakeLookupEvents, Fault
 
@@ -228,6 +229,17 @@ def test_ten_thousand_events_come_page_by_page(make: Make, fake: FakeLookupEvent
     assert {request.answer for request in fake.asked()} == {"OK"}
 
 
+def test_page_of_large_records_is_several_batches(make: Make, fake: FakeLookupEvents) -> None:
+    """A page of 50 records of 250 KB is cut into batches of at most 4 MiB; the last one moves the position."""
+    for number in range(50):
+        fake.add(record(number, NOW - timedelta(seconds=number), requestParameters={"text": "x" * 250_000}))
+    place = reader(make()).read()
+    _, *batches = place.batches
+    sizes = [sum(len(item.data) for item in batch.items if isinstance(item, Document)) for batch in batches]
+    assert (len(place.ids), len(sizes), max(sizes) <= 4 * 1024 * 1024) == (50, 4, True)
+    assert [batch.after is None for batch in batches] == [True, True, True, False]
+
+
 def test_all_pages_of_a_window_ask_for_the_same(make: Make, fake: FakeLookupEvents) -> None:
     """Both ends are fixed before the first page: a token holds for the same parameters only."""
     for number in range(120):
@@ -379,6 +391,17 @@ def test_interrupted_sweep_is_made_again(make: Make, fake: FakeLookupEvents) -> 
     assert place.position["swept"] != position["swept"]
 
 
+def test_sweep_of_several_windows_is_made_when_its_last_one_is(make: Make, fake: FakeLookupEvents) -> None:
+    """A look back over five days that dies after the second begins anew; the position does not say it was made."""
+    position = at(NOW, since=NOW - timedelta(days=30), swept=NOW - timedelta(hours=2))
+    place = reader(make(sweep_depth=timedelta(days=5)), position=position)
+    fake.script(HOME, Fault.OK, Fault.OK, Fault.OK, Fault.SERVER_ERROR)
+    with pytest.raises(Retryable):
+        place.read()
+    assert place.position is not None
+    assert place.position["swept"] == position["swept"]
+
+
 @pytest.mark.parametrize("committed", [1, 2, 3, 4, 5])
 def test_crash_between_pages_loses_nothing(
     make: Make, fake: FakeLookupEvents, clock: ManualClock, committed: int
@@ -473,14 +496,13 @@ def test_lost_token_starts_the_window_again(make: Make, fake: FakeLookupEvents) 
 
 
 def test_window_too_crowded_for_its_token_is_halved_until_it_fits(make: Make, fake: FakeLookupEvents) -> None:
-    """Where a token lives for four pages, a window of twenty is read in smaller ones, and all of it is read."""
-    fake.token_seconds = 2.0
+    """Where the token of a window dies after six pages, one of twenty is read in smaller ones, and all of it is."""
+    fake.token_seconds = 6
     for number in range(1000):
         fake.add(record(number, NOW - timedelta(seconds=number % 800)))
-    assert (
-        len(set(_slow(reader(make(), position=at(NOW - timedelta(seconds=800), since=NOW - timedelta(days=1)))).ids))
-        == 1000
-    )
+    position = at(NOW - timedelta(seconds=800), since=NOW - timedelta(seconds=800), swept=NOW)
+    assert set(_slow(reader(make(), position=position)).ids) == {f"event-{number:05}" for number in range(1000)}
+    assert "InvalidNextTokenException" in {request.answer for request in fake.asked()}
 
 
 def _slow(place: Reader) -> Reader:
@@ -541,6 +563,18 @@ def test_throttled_first_page_is_left_to_the_loop(make: Make, fake: FakeLookupEv
     assert limits.bucket("default", HOME).rate == 0.9
     assert sample(metrics, "aws_api_request_failures_total", api="LookupEvents", reason="throttled") == 1
     assert sample(metrics, "aws_api_requests_total", api="LookupEvents") == 1
+
+
+def test_full_rate_comes_back_after_a_throttle(make: Make, fake: FakeLookupEvents, clock: ManualClock) -> None:
+    """Requests that are answered bring the rate back to what is allowed."""
+    limits = RateLimits(clock=clock)
+    place = reader(make(limits=limits))
+    fake.script(HOME, Fault.THROTTLE)
+    with pytest.raises(Retryable):
+        place.read()
+    for _ in range(10):
+        place.read()
+    assert limits.bucket("default", HOME).rate == 1.8
 
 
 @pytest.mark.parametrize("fault", [Fault.THROTTLE, Fault.SERVER_ERROR, Fault.UNAVAILABLE, Fault.RESET])
@@ -850,3 +884,26 @@ def test_close_is_safe_twice_and_before_any_read(make: Make) -> None:
     reader(source).read()
     source.close()
     source.close()
+
+
+class TestContract(SourceContract):
+    """The laws every source keeps, over two regions, several pages, and one text that is no record."""
+
+    malformed = 1
+    repeats = True
+
+    @pytest.fixture
+    def remote(self, fake: FakeLookupEvents) -> FakeLookupEvents:
+        for number in range(120):
+            region = HOME if number < 110 else "eu-west-1"
+            fake.add(record(number, NOW - timedelta(seconds=number), awsRegion=region))
+        fake.add("no record", event_time=stamp(NOW))
+        return fake
+
+    @pytest.fixture
+    def open_source(self, remote: FakeLookupEvents, make: Make) -> Callable[[], LookupSource]:
+        return lambda: make(regions=[HOME, "eu-west-1"])
+
+    @pytest.fixture
+    def expected(self, remote: FakeLookupEvents) -> list[str]:
+        return [f"111122223333/event-{number:05}" for number in range(120)]

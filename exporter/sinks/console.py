@@ -70,6 +70,8 @@ class ConsoleSink:
     def check(self) -> Iterable[Finding]:
         """Whether the stream can be written to."""
         try:
+            if self._stream.closed:
+                raise ValueError("it is closed")
             self._stream.flush()
         except (OSError, ValueError) as error:
             yield Finding(
@@ -127,7 +129,7 @@ class _Text:
         columns = (
             (_time(record) or "-", 20, _DIM),
             (_plain(record.event_name), 34, _BOLD),
-            (_plain(_outcome(attributes)), 14, tone),
+            (_plain(_outcome(attributes)), 25, tone),
             (f"{who} ({kind})", 36, ""),
             (_plain(attributes.get("source.address")), 16, _DIM),
             (place, 0, _DIM),

@@ -34,6 +34,7 @@ _BEGINNING = b'{"resourceLogs":'
 _CHUNK = 64 * 1024
 #: A torn line longer than this is not looked into.
 _LONGEST_LINE = 64 * 1024 * 1024
+_EFFECTIVE = os.access in os.supports_effective_ids
 #: With less than this left on the volume ``check`` calls it full, in bytes.
 _LEAST_FREE = 1024 * 1024
 
@@ -63,7 +64,7 @@ class FileSink:
             except FileNotFoundError:
                 if not self._path.parent.is_dir():
                     raise
-                if not os.access(self._path.parent, os.W_OK | os.X_OK):
+                if not os.access(self._path.parent, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
             volume = os.statvfs(self._path if self._path.exists() else self._path.parent)
             if volume.f_flag & os.ST_RDONLY:

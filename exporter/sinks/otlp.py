@@ -40,7 +40,7 @@ class Transport(Protocol):
     """One way to carry a request body to the receiver. Safe to use from several threads; raises nothing."""
 
     def prepare(self, body: bytes) -> bytes:
-        """The body as it is handed over, compressed or not."""
+        """The body as it is handed over; its length is what counts as sent. gRPC compresses later, by itself."""
         ...
 
     def export(self, wire: bytes, records: int) -> Delivery | Fault:

@@ -328,17 +328,17 @@ class LookupSource:
         token: str | None = None
         while True:
             page = self._history.page(window, token)
-            if page.following is None:
-                if place is not None:
-                    yield replace(_moved(partition, place), items=page.items)
-                elif page.items:
-                    yield Batch(partition, page.items)
-                return
-            if page.following == token:
+            if page.following == token is not None:
                 raise Retryable(f"{partition}: LookupEvents gives the same token again", reason="server")
-            # A page may be empty and have a successor all the same.
-            if page.items:
-                yield Batch(partition, page.items)
+            *portions, last = page.portions()
+            for items in portions:
+                yield Batch(partition, items)
+            if page.following is None and place is not None:
+                yield replace(_moved(partition, place), items=last)
+            elif last:  # A page may be empty and have a successor all the same.
+                yield Batch(partition, last)
+            if page.following is None:
+                return
             token = page.following
 
     # -- what is said about it --

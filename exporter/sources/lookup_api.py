@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,6 +35,8 @@ _API = "LookupEvents"
 _PAGE = 50
 #: Requests for one page while there are pages before it to lose; a first page is left to the loop's back-off.
 _TRIES = 5
+#: Bytes of record text in one batch.
+_BATCH = 4 * 1024 * 1024
 #: So much is kept of an event that has no record in it.
 _SAMPLE = 64 * 1024
 
@@ -73,6 +75,20 @@ class Page:
 
     items: tuple[Item, ...]
     following: str | None
+
+    def portions(self) -> Iterator[tuple[Item, ...]]:
+        """The items in batches bounded by bytes; at least one, which may be empty.
+
+        50 records of the usual kilobytes are one; records of the 256 KB that CloudTrail allows are several.
+        """
+        first, size = 0, 0
+        for place, item in enumerate(self.items):
+            bytes_of_item = len(item.data) if isinstance(item, Document) else len(item.sample)
+            if place > first and size + bytes_of_item > _BATCH:
+                yield self.items[first:place]
+                first, size = place, 0
+            size += bytes_of_item
+        yield self.items[first:]
 
 
 class EventHistory:

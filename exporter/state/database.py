@@ -41,9 +41,10 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = path.is_dir()
     except OSError as error:
         raise refusal(path, error) from error
-    if path.is_dir():
+    if folder:
         raise refusal(path, "a folder: give the path of a file")
 
 

@@ -20,8 +20,9 @@ from types import MappingProxyType
 from exporter.contract import Commit, Committed, Entry, Labels, Partition, Position, Quarantined, StateSize, Unit
 from exporter.errors import Blocked, Fenced
 from exporter.state.database import make_folder, open_database, translate
-from exporter.state.encoding import from_micros, position_of, position_text, to_micros, to_text, unit_key
+from exporter.state.encoding import position_of, position_text, to_micros, to_text, unit_key
 from exporter.state.identities import Identities, among
+from exporter.state.inspect import quarantined_in
 from exporter.state.lockfile import LockFile
 
 __all__ = ["SqliteState"]
@@ -190,28 +191,7 @@ class SqliteState:
     def quarantined(self, limit: int, after: int = 0) -> Sequence[tuple[int, Quarantined]]:
         """What lies in quarantine. See :meth:`exporter.contract.State.quarantined`."""
         with self._lock, self._reading() as run:
-            rows = run.execute(
-                "SELECT number, key, source, partition, reason, detail, origin, size, at, counted, sample "
-                "FROM quarantine WHERE number > ? ORDER BY number LIMIT ?",
-                (after, max(0, limit)),
-            ).fetchall()
-        return [
-            (
-                number,
-                Quarantined(
-                    key=key,
-                    partition=Partition(source, partition),
-                    reason=reason,
-                    detail=detail,
-                    origin=origin,
-                    sample=sample,
-                    size=size,
-                    at=from_micros(at),
-                    counted=bool(counted),
-                ),
-            )
-            for number, key, source, partition, reason, detail, origin, size, at, counted, sample in rows
-        ]
+            return quarantined_in(run, limit=limit, after=after)
 
     def totals(self) -> Mapping[Labels, int]:
         """Counts ever. See :meth:`exporter.contract.State.totals`."""

@@ -10,99 +10,32 @@ Subclass it in a test module, say how to open your state, and pytest runs every 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
-from exporter.contract import Commit, Entry, Labels, Partition, Position, Quarantined, State, Unit
+from exporter.contract import Commit, Entry, Labels, Partition, Position, State, Unit
 from exporter.errors import Fenced
-from exporter.record import content_key
+from exporter.testing.state_forgetting import ForgettingLaws
+from exporter.testing.state_suite import HERE, NOON, ODD, THERE, entries_of, in_quarantine, key, labels
 
 __all__ = ["StateContract", "key", "labels"]
 
-_NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-_HERE = Partition("archive", "folder")
-_THERE = Partition("events", "us-east-1")
-#: What a file name that is not UTF-8 and the JSON of an attacker may hold.
-_ODD = "caf\udce9 \x00 \u2028 😀"
 
-
-def key(number: int) -> bytes:
-    """A ledger key; a thousand of them share an hour, as they do in a trail."""
-    return content_key(f"event {number}".encode(), hour=490_000 + number // 1_000)
-
-
-def labels(name: str = "CreateAlert", *, error: str = "", correction: bool = False) -> Labels:
-    """A label set of Lookout for Metrics."""
-    return Labels("lookoutmetrics.amazonaws.com", name, "IAMUser", "us-east-1", "123456789012", error, correction)
-
-
-def _entries(*numbers: int, of: Labels | None = None) -> tuple[Entry, ...]:
-    return tuple(Entry(key(number), of or labels()) for number in numbers)
-
-
-def _quarantined(number: int, *, reason: str = "not_json") -> Quarantined:
-    return Quarantined(
-        key=key(number),
-        partition=_HERE,
-        reason=reason,
-        detail="byte 3",
-        origin=f"trail.json#{number}",
-        sample=b"\x00\xff{",
-        size=3,
-        at=_NOON.replace(microsecond=123_457),
-    )
-
-
-class StateContract:
+class StateContract(ForgettingLaws):
     """The laws every state keeps.
 
-    Attributes:
-        horizon: what :meth:`open_state` has to give the state as its horizon.
-        waived: a law that this state does not keep -> why; it is skipped with these words.
+    A subclass gives :meth:`open_state`, and :attr:`waived` when there is a law it cannot keep.
     """
-
-    horizon: ClassVar[timedelta] = timedelta(days=10)
-    waived: ClassVar[Mapping[str, str]] = {}
-
-    def open_state(self, folder: Path) -> State:
-        """Open the state that lives in the folder; the folder is there and is empty the first time."""
-        raise NotImplementedError
-
-    def reopen(self, state: State, folder: Path) -> State:
-        """End this state as a process does at its end, and open it again."""
-        state.close()
-        return self.open_state(folder)
-
-    @pytest.fixture(autouse=True)
-    def _waive(self, request: pytest.FixtureRequest) -> None:
-        why = self.waived.get(getattr(request.node, "originalname", request.node.name))
-        if why:
-            pytest.skip(why)
-
-    @pytest.fixture
-    def state(self, tmp_path: Path) -> Iterator[State]:
-        """A new state, closed afterwards."""
-        state = self.open_state(tmp_path)
-        yield state
-        state.close()
-
-    @pytest.fixture
-    def step(self, state: State) -> Commit:
-        """A commit that changes nothing, of the process that has claimed the state."""
-        return Commit(partition=_HERE, epoch=state.claim("test"), at=_NOON)
 
     # -- identities and counts -----------------------------------------------------------------------------------
 
     def test_a_new_state_is_empty(self, state: State) -> None:
         """Nothing is known before the first commit."""
-        assert state.load(_HERE) is None
-        assert state.unfinished(_HERE, [Unit("a", "1")]) == [Unit("a", "1")]
+        assert state.load(HERE) is None
+        assert state.unfinished(HERE, [Unit("a", "1")]) == [Unit("a", "1")]
         assert state.unseen([key(1), key(2)]) == {key(1), key(2)}
         assert dict(state.totals()) == {}
         assert list(state.quarantined(10)) == []
@@ -110,7 +43,7 @@ class StateContract:
 
     def test_a_key_that_was_committed_is_seen(self, state: State, step: Commit) -> None:
         """Unseen are exactly the keys no commit has remembered."""
-        state.commit(replace(step, entries=_entries(1, 3)))
+        state.commit(replace(step, entries=entries_of(1, 3)))
         assert state.unseen([key(1), key(2), key(3), key(4)]) == {key(2), key(4)}
 
     def test_asking_remembers_nothing(self, state: State) -> None:
@@ -124,13 +57,13 @@ class StateContract:
 
     def test_a_key_asked_for_twice_is_found_once(self, state: State, step: Commit) -> None:
         """Repeats in the question do not disturb the answer."""
-        state.commit(replace(step, entries=_entries(1)))
+        state.commit(replace(step, entries=entries_of(1)))
         assert state.unseen([key(2), key(1), key(2), key(1)]) == {key(2)}
 
     @pytest.mark.parametrize("asked", [1, 15, 16, 17, 499, 500, 501, 1_000, 1_700])
     def test_any_number_of_keys_can_be_asked_for(self, state: State, step: Commit, asked: int) -> None:
         """However a state slices the question, the answer is exact."""
-        state.commit(replace(step, entries=_entries(*range(0, asked, 2))))
+        state.commit(replace(step, entries=entries_of(*range(0, asked, 2))))
         assert state.unseen([key(number) for number in range(asked)]) == {key(number) for number in range(1, asked, 2)}
 
     @pytest.mark.parametrize(
@@ -146,7 +79,7 @@ class StateContract:
 
     def test_new_entries_are_counted_under_their_labels(self, state: State, step: Commit) -> None:
         """Totals say how many identities were counted under each label set."""
-        committed = state.commit(replace(step, entries=_entries(1, 2) + _entries(3, of=labels("DeleteAlert"))))
+        committed = state.commit(replace(step, entries=entries_of(1, 2) + entries_of(3, of=labels("DeleteAlert"))))
         assert committed.new == 3
         assert dict(state.totals()) == {labels(): 2, labels("DeleteAlert"): 1}
 
@@ -160,25 +93,25 @@ class StateContract:
 
     def test_totals_grow_over_commits(self, state: State, step: Commit) -> None:
         """A later commit adds to the same total."""
-        state.commit(replace(step, entries=_entries(1)))
-        state.commit(replace(step, entries=_entries(2, 3)))
+        state.commit(replace(step, entries=entries_of(1)))
+        state.commit(replace(step, entries=entries_of(2, 3)))
         assert dict(state.totals()) == {labels(): 3}
 
     def test_a_known_key_is_not_counted_again(self, state: State, step: Commit) -> None:
         """The commit decides what is new, whatever unseen has said before."""
-        state.commit(replace(step, entries=_entries(1, 2)))
-        assert state.commit(replace(step, entries=_entries(1, 2, 3))).new == 1
+        state.commit(replace(step, entries=entries_of(1, 2)))
+        assert state.commit(replace(step, entries=entries_of(1, 2, 3))).new == 1
         assert dict(state.totals()) == {labels(): 3}
 
     def test_a_key_of_another_partition_is_known_too(self, state: State, step: Commit) -> None:
         """Two sources that carry the same event count it once."""
-        state.commit(replace(step, entries=_entries(1)))
-        assert state.commit(replace(step, partition=_THERE, entries=_entries(1))).new == 0
+        state.commit(replace(step, entries=entries_of(1)))
+        assert state.commit(replace(step, partition=THERE, entries=entries_of(1))).new == 0
         assert dict(state.totals()) == {labels(): 1}
 
     def test_a_key_twice_in_one_commit_counts_once(self, state: State, step: Commit) -> None:
         """The first of two entries with one key decides."""
-        entries = (*_entries(1, 1), Entry(key(1), labels("DeleteAlert")))
+        entries = (*entries_of(1, 1), Entry(key(1), labels("DeleteAlert")))
         assert state.commit(replace(step, entries=entries)).new == 1
         assert dict(state.totals()) == {labels(): 1}
         assert state.size().identities == 1
@@ -188,34 +121,34 @@ class StateContract:
         assert state.commit(replace(step, entries=(Entry(key(1), None),))).new == 1
         assert state.unseen([key(1)]) == set()
         assert dict(state.totals()) == {}
-        assert state.commit(replace(step, entries=_entries(1))).new == 0
+        assert state.commit(replace(step, entries=entries_of(1))).new == 0
         assert dict(state.totals()) == {}
 
     def test_totals_are_a_snapshot(self, state: State, step: Commit) -> None:
         """What was handed out does not change under its reader."""
-        state.commit(replace(step, entries=_entries(1)))
+        state.commit(replace(step, entries=entries_of(1)))
         before = state.totals()
-        state.commit(replace(step, entries=_entries(2)))
+        state.commit(replace(step, entries=entries_of(2)))
         assert dict(before) == {labels(): 1}
 
     def test_a_commit_of_max_entries_is_taken(self, state: State, step: Commit) -> None:
         """The advertised size works, and all of it is there."""
         numbers = range(state.max_entries)
-        assert state.commit(replace(step, entries=_entries(*numbers))).new == state.max_entries
+        assert state.commit(replace(step, entries=entries_of(*numbers))).new == state.max_entries
         assert state.unseen([key(number) for number in numbers]) == set()
         assert dict(state.totals()) == {labels(): state.max_entries}
 
     def test_a_commit_over_max_entries_is_refused_whole(self, state: State, step: Commit) -> None:
         """One more than advertised is an error of the caller, and changes nothing."""
-        entries = _entries(*range(state.max_entries + 1))
+        entries = entries_of(*range(state.max_entries + 1))
         with pytest.raises(ValueError, match="are allowed"):
             state.commit(replace(step, entries=entries))
         assert state.size().identities == 0
 
     def test_size_counts_identities_and_quarantine(self, state: State, step: Commit) -> None:
         """The size is that of what is remembered, not of what was sent in."""
-        state.commit(replace(step, entries=_entries(1, 2), quarantined=(_quarantined(7),)))
-        state.commit(replace(step, entries=_entries(2, 3), quarantined=(_quarantined(7), _quarantined(8))))
+        state.commit(replace(step, entries=entries_of(1, 2), quarantined=(in_quarantine(7),)))
+        state.commit(replace(step, entries=entries_of(2, 3), quarantined=(in_quarantine(7), in_quarantine(8))))
         assert (state.size().identities, state.size().quarantined) == (3, 2)
 
     # -- positions and units ---------------------------------------------------------------------------------------
@@ -224,22 +157,22 @@ class StateContract:
         """Load gives what the newest commit of the partition carried."""
         state.commit(replace(step, position={"v": 1, "line": 1}))
         state.commit(replace(step, position={"v": 1, "line": 2}))
-        assert state.load(_HERE) == {"v": 1, "line": 2}
+        assert state.load(HERE) == {"v": 1, "line": 2}
 
     def test_no_position_leaves_the_stored_one(self, state: State, step: Commit) -> None:
         """More of the unit follows: identities are committed, the position stays."""
         state.commit(replace(step, position={"v": 1}))
-        state.commit(replace(step, entries=_entries(1), finished=(Unit("a", "1"),)))
-        assert state.load(_HERE) == {"v": 1}
+        state.commit(replace(step, entries=entries_of(1), finished=(Unit("a", "1"),)))
+        assert state.load(HERE) == {"v": 1}
 
     def test_units_without_a_position_leave_none(self, state: State, step: Commit) -> None:
         """A partition that has only finished units was never given a position."""
         state.commit(replace(step, finished=(Unit("a", "1"),)))
-        assert state.load(_HERE) is None
+        assert state.load(HERE) is None
 
     def test_positions_are_kept_by_source_and_key(self, state: State, step: Commit) -> None:
         """Partitions do not share a position, even when their names run into each other."""
-        partitions = [_HERE, _THERE, Partition("a", "b/c"), Partition("a/b", "c"), Partition("b/c", "a")]
+        partitions = [HERE, THERE, Partition("a", "b/c"), Partition("a/b", "c"), Partition("b/c", "a")]
         for number, partition in enumerate(partitions):
             state.commit(replace(step, partition=partition, position={"v": number}))
         assert [state.load(partition) for partition in partitions] == [{"v": number} for number in range(5)]
@@ -250,7 +183,7 @@ class StateContract:
         [
             {"v": 1, "files": {"a": [1, 2, {"b": None}]}, "done": True, "share": 0.5},
             {"v": 1, "number": 2**70},
-            {"v": 1, _ODD: _ODD},
+            {"v": 1, ODD: ODD},
             {},
         ],
         ids=["nested", "big", "odd text", "empty"],
@@ -258,51 +191,51 @@ class StateContract:
     def test_any_json_is_a_position(self, state: State, step: Commit, position: Position) -> None:
         """A position comes back as it was given."""
         state.commit(replace(step, position=position))
-        assert state.load(_HERE) == position
+        assert state.load(HERE) == position
 
     def test_a_position_is_not_shared_with_its_giver(self, state: State, step: Commit) -> None:
         """What the source does to its mapping afterwards does not reach the state."""
         files = ["a"]
         state.commit(replace(step, position={"v": 1, "files": files}))
         files.append("b")
-        assert state.load(_HERE) == {"v": 1, "files": ["a"]}
+        assert state.load(HERE) == {"v": 1, "files": ["a"]}
 
     def test_finished_units_are_left_out_in_the_given_order(self, state: State, step: Commit) -> None:
         """Unfinished keeps the order of the question."""
         state.commit(replace(step, finished=(Unit("b", "1"), Unit("d", "1"))))
         asked = [Unit(name, "1") for name in "edcba"]
-        assert list(state.unfinished(_HERE, asked)) == [Unit("e", "1"), Unit("c", "1"), Unit("a", "1")]
+        assert list(state.unfinished(HERE, asked)) == [Unit("e", "1"), Unit("c", "1"), Unit("a", "1")]
 
     def test_finished_units_belong_to_their_partition(self, state: State, step: Commit) -> None:
         """The same file in another folder is another unit."""
         state.commit(replace(step, finished=(Unit("a", "1"),)))
-        assert list(state.unfinished(_THERE, [Unit("a", "1")])) == [Unit("a", "1")]
+        assert list(state.unfinished(THERE, [Unit("a", "1")])) == [Unit("a", "1")]
 
     def test_another_version_is_another_unit(self, state: State, step: Commit) -> None:
         """A file that was replaced is read again; name and version cannot run into each other."""
         state.commit(replace(step, finished=(Unit("a", "12"),)))
         others = [Unit("a", "13"), Unit("a1", "2"), Unit("", "a12"), Unit("a12", "")]
-        assert list(state.unfinished(_HERE, [*others, Unit("a", "12")])) == others
+        assert list(state.unfinished(HERE, [*others, Unit("a", "12")])) == others
 
     def test_a_unit_can_be_finished_twice(self, state: State, step: Commit) -> None:
         """A repeated commit says the same again."""
         state.commit(replace(step, finished=(Unit("a", "1"), Unit("a", "1"))))
         state.commit(replace(step, finished=(Unit("a", "1"), Unit("b", "1"))))
-        assert list(state.unfinished(_HERE, [Unit("a", "1"), Unit("b", "1")])) == []
+        assert list(state.unfinished(HERE, [Unit("a", "1"), Unit("b", "1")])) == []
 
     def test_many_units_are_told_apart(self, state: State, step: Commit) -> None:
         """A folder of thousands of files is asked about in one question."""
         units = [Unit(f"2026/01/01/{number}.json.gz", "e") for number in range(3_000)]
         state.commit(replace(step, finished=tuple(units[::2])))
-        assert list(state.unfinished(_HERE, units)) == units[1::2]
+        assert list(state.unfinished(HERE, units)) == units[1::2]
 
     def test_names_may_be_any_string(self, state: State, step: Commit) -> None:
         """A file name that is not UTF-8 reaches the state as lone surrogates, and is a name like any other."""
-        partition, unit = Partition(_ODD, _ODD), Unit(_ODD, _ODD)
-        odd = replace(_quarantined(1), partition=partition, detail=_ODD, origin=_ODD)
-        counted = labels(_ODD, error=_ODD)
+        partition, unit = Partition(ODD, ODD), Unit(ODD, ODD)
+        odd = replace(in_quarantine(1), partition=partition, detail=ODD, origin=ODD)
+        counted = labels(ODD, error=ODD)
         step = replace(step, partition=partition, position={"v": 1}, finished=(unit,), quarantined=(odd,))
-        state.commit(replace(step, entries=_entries(1, of=counted)))
+        state.commit(replace(step, entries=entries_of(1, of=counted)))
         assert state.load(partition) == {"v": 1}
         assert list(state.unfinished(partition, [unit])) == []
         assert [item for _, item in state.quarantined(1)] == [odd]
@@ -312,23 +245,23 @@ class StateContract:
 
     def test_quarantine_gives_back_what_was_put_in(self, state: State, step: Commit) -> None:
         """Bytes, origin, reason and time come back unchanged, oldest first."""
-        items = (_quarantined(2), replace(_quarantined(1), counted=True, sample=b"", size=2**40))
+        items = (in_quarantine(2), replace(in_quarantine(1), counted=True, sample=b"", size=2**40))
         state.commit(replace(step, quarantined=items))
         assert [item for _, item in state.quarantined(10)] == list(items)
 
     def test_a_quarantine_key_is_kept_once_as_it_was_first(self, state: State, step: Commit) -> None:
         """A broken record that is redelivered does not fill the quarantine and does not change it."""
-        state.commit(replace(step, quarantined=(_quarantined(1), _quarantined(1, reason="refused"))))
-        state.commit(replace(step, quarantined=(_quarantined(1, reason="encode"),)))
+        state.commit(replace(step, quarantined=(in_quarantine(1), in_quarantine(1, reason="refused"))))
+        state.commit(replace(step, quarantined=(in_quarantine(1, reason="encode"),)))
         assert [item.reason for _, item in state.quarantined(10)] == ["not_json"]
 
     def test_quarantine_is_read_page_by_page(self, state: State, step: Commit) -> None:
         """The number of the last item read leads to the next ones."""
         for number in range(5):
-            state.commit(replace(step, quarantined=(_quarantined(number),)))
+            state.commit(replace(step, quarantined=(in_quarantine(number),)))
         first = state.quarantined(2)
         second = state.quarantined(10, after=first[-1][0])
-        assert [item for _, item in [*first, *second]] == [_quarantined(number) for number in range(5)]
+        assert [item for _, item in [*first, *second]] == [in_quarantine(number) for number in range(5)]
         numbers = [number for number, _ in [*first, *second]]
         assert numbers == sorted(set(numbers))
         assert min(numbers) > 0
@@ -336,7 +269,7 @@ class StateContract:
 
     def test_quarantine_counts_nothing(self, state: State, step: Commit) -> None:
         """What lies in quarantine is not an identity: that is what entries are for."""
-        state.commit(replace(step, quarantined=(_quarantined(1),)))
+        state.commit(replace(step, quarantined=(in_quarantine(1),)))
         assert state.unseen([key(1)]) == {key(1)}
         assert dict(state.totals()) == {}
 
@@ -344,30 +277,30 @@ class StateContract:
 
     def test_a_stale_owner_is_fenced(self, state: State, step: Commit) -> None:
         """After a later claim nothing of an older owner's commit is taken, and nothing of it is there."""
-        self._commit_everything(state, step)
-        before = self._everything(state)
+        self.commit_everything(state, step)
+        before = self.everything(state)
         newer = state.claim("another")
         assert newer > step.epoch
         with pytest.raises(Fenced):
-            state.commit(self._another_commit(step))
-        assert self._everything(state) == before
-        assert state.commit(replace(self._another_commit(step), epoch=newer)).new == 1
+            state.commit(self.another_commit(step))
+        assert self.everything(state) == before
+        assert state.commit(replace(self.another_commit(step), epoch=newer)).new == 1
 
     def test_a_commit_without_a_claim_is_fenced(self, state: State) -> None:
         """Nobody writes who has not claimed."""
         with pytest.raises(Fenced):
-            state.commit(Commit(partition=_HERE, epoch=0, at=_NOON, entries=_entries(1)))
+            state.commit(Commit(partition=HERE, epoch=0, at=NOON, entries=entries_of(1)))
         assert state.unseen([key(1)]) == {key(1)}
 
     def test_a_commit_that_fails_leaves_nothing(self, state: State, step: Commit) -> None:
         """An error in the middle, here a position that is no JSON, undoes all of it; then the same can be committed."""
-        self._commit_everything(state, step)
-        before = self._everything(state)
+        self.commit_everything(state, step)
+        before = self.everything(state)
         broken: Position = {"v": object()}  # type: ignore[dict-item]
         with pytest.raises(TypeError):
-            state.commit(replace(self._another_commit(step), position=broken))
-        assert self._everything(state) == before
-        assert state.commit(self._another_commit(step)).new == 1
+            state.commit(replace(self.another_commit(step), position=broken))
+        assert self.everything(state) == before
+        assert state.commit(self.another_commit(step)).new == 1
 
     def test_concurrent_commits_count_each_key_once(self, state: State, step: Commit) -> None:
         """Four workers that carry the same events at the same time count each of them once."""
@@ -379,7 +312,7 @@ class StateContract:
             new = 0
             for part in range(20):
                 numbers = range(part * 50 + worker * 10, part * 50 + worker * 10 + 50)
-                new += state.commit(replace(mine, entries=_entries(*numbers), position={"v": part})).new
+                new += state.commit(replace(mine, entries=entries_of(*numbers), position={"v": part})).new
             return new
 
         with ThreadPoolExecutor(4) as pool:
@@ -391,10 +324,11 @@ class StateContract:
 
     def test_everything_survives_a_new_process(self, state: State, step: Commit, tmp_path: Path) -> None:
         """Opening again finds all that was committed."""
-        self._commit_everything(state, step)
-        before = self._everything(state)
+        self.commit_everything(state, step)
+        state.commit(self.another_commit(step))
+        before = self.everything(state)
         again = self.reopen(state, tmp_path)
-        assert self._everything(again) == before
+        assert self.everything(again) == before
         again.close()
 
     def test_epochs_grow_over_processes(self, state: State, tmp_path: Path) -> None:
@@ -403,121 +337,11 @@ class StateContract:
         again = self.reopen(state, tmp_path)
         assert again.claim("second") > old
         with pytest.raises(Fenced):
-            again.commit(Commit(partition=_HERE, epoch=old, at=_NOON, entries=_entries(1)))
+            again.commit(Commit(partition=HERE, epoch=old, at=NOON, entries=entries_of(1)))
         again.close()
 
     def test_closing_twice_is_safe(self, state: State, step: Commit) -> None:
         """The second close does nothing."""
-        self._commit_everything(state, step)
+        self.commit_everything(state, step)
         state.close()
         state.close()
-
-    # -- forgetting ------------------------------------------------------------------------------------------------
-
-    def test_prune_keeps_what_was_remembered_since(self, state: State, step: Commit) -> None:
-        """An identity is kept at least as long as asked, whatever else is forgotten."""
-        days = [_NOON + timedelta(days=day) for day in range(31)]
-        for number, day in enumerate(days):
-            state.commit(replace(step, at=day, entries=_entries(number)))
-        before = days[-1] - self.horizon
-        state.prune(before)
-        kept = [key(number) for number, day in enumerate(days) if day >= before]
-        assert state.unseen(kept) == set()
-
-    def test_prune_forgets_what_is_long_past(self, state: State, step: Commit) -> None:
-        """Two horizons later an identity is gone, and prune says how many went."""
-        for day in range(31):
-            state.commit(replace(step, at=_NOON + timedelta(days=day), entries=_entries(day)))
-        forgotten = state.prune(_NOON + timedelta(days=30) - self.horizon)
-        unseen = state.unseen([key(day) for day in range(31)])
-        assert {key(day) for day in range(11)} <= unseen
-        assert forgotten == len(unseen)
-        assert state.size().identities == 31 - forgotten
-
-    def test_prune_keeps_counts_positions_units_and_quarantine(self, state: State, step: Commit) -> None:
-        """Only identities are forgotten; totals never shrink."""
-        self._commit_everything(state, step)
-        for day in (15, 30):
-            state.commit(replace(step, at=_NOON + timedelta(days=day), entries=_entries(100 + day)))
-        assert state.prune(_NOON + timedelta(days=20)) > 0
-        assert dict(state.totals()) == {labels(): 4}
-        assert state.load(_HERE) == {"v": 1, "line": 7}
-        assert list(state.unfinished(_HERE, [Unit("a", "1")])) == []
-        assert [item for _, item in state.quarantined(10)] == [_quarantined(7)]
-
-    def test_what_was_forgotten_counts_again(self, state: State, step: Commit) -> None:
-        """The horizon is where the promise ends: a repeat after it is a new event."""
-        for day in (0, 15, 30):
-            state.commit(replace(step, at=_NOON + timedelta(days=day), entries=_entries(day)))
-        state.prune(_NOON + timedelta(days=20))
-        assert state.commit(replace(step, at=_NOON + timedelta(days=30), entries=_entries(0))).new == 1
-        assert dict(state.totals()) == {labels(): 4}
-
-    def test_prune_goes_by_when_not_by_event_time(self, state: State, step: Commit) -> None:
-        """The events of an old archive are remembered from the day they are read."""
-        ancient = content_key(b"an event of 2014", hour=390_000)
-        state.commit(replace(step, entries=(Entry(ancient, labels()),)))
-        state.prune(_NOON - timedelta(days=1))
-        assert state.unseen([ancient]) == set()
-
-    def test_a_known_key_counts_once_over_generations(self, state: State, step: Commit) -> None:
-        """A key that was remembered most of a horizon ago is as known as one of today."""
-        for day in range(10):
-            at = _NOON + timedelta(days=day)
-            state.commit(replace(step, at=at, entries=_entries(day)))
-            state.prune(at - self.horizon)
-            assert state.commit(replace(step, at=at, entries=_entries(*range(day + 1)))).new == 0
-        assert dict(state.totals()) == {labels(): 10}
-
-    def test_prune_of_an_empty_state_forgets_nothing(self, state: State) -> None:
-        """There is nothing to forget before the first commit."""
-        assert state.prune(_NOON) == 0
-
-    @pytest.mark.parametrize("days", [-400, -6, -1, 1, 6, 400])
-    def test_a_jump_of_the_clock_forgets_nothing_early(self, state: State, step: Commit, days: int) -> None:
-        """While the clock is wrong and after it was set right, what was remembered within a horizon stays."""
-        wrong = timedelta(days=days)
-        for number, at in enumerate([_NOON, _NOON + wrong, _NOON + timedelta(hours=1)]):
-            state.prune(at - self.horizon)
-            state.commit(replace(step, at=at, entries=_entries(number)))
-            state.prune(at - self.horizon)
-        state.prune(_NOON + timedelta(hours=2) - self.horizon)
-        assert state.unseen([key(number) for number in range(3)]) == set()
-
-    def test_a_prune_by_a_clock_that_runs_ahead_forgets_nothing(self, state: State, step: Commit) -> None:
-        """What was remembered within a horizon of the newest commit stays, whatever time is asked for."""
-        state.commit(replace(step, entries=_entries(1)))
-        state.prune(_NOON + timedelta(days=3_650))
-        assert state.unseen([key(1)]) == set()
-
-    # -- what the tests share --------------------------------------------------------------------------------------
-
-    def _commit_everything(self, state: State, step: Commit) -> None:
-        everything = replace(
-            step,
-            entries=(*_entries(1, 2), Entry(key(3), None)),
-            quarantined=(_quarantined(7),),
-            position={"v": 1, "line": 7},
-            finished=(Unit("a", "1"),),
-        )
-        assert state.commit(everything).new == 3
-
-    def _another_commit(self, step: Commit) -> Commit:
-        return replace(
-            step,
-            entries=_entries(1, 4),
-            quarantined=(_quarantined(8),),
-            position={"v": 1, "line": 8},
-            finished=(Unit("b", "1"),),
-        )
-
-    def _everything(self, state: State) -> object:
-        size = state.size()
-        return (
-            state.unseen([key(number) for number in range(10)]),
-            dict(state.totals()),
-            state.load(_HERE),
-            list(state.unfinished(_HERE, [Unit("a", "1"), Unit("b", "1")])),
-            list(state.quarantined(10)),
-            (size.identities, size.quarantined),
-        )

@@ -175,9 +175,9 @@ def test_killed_at_fifty_random_instants(source: str, tmp_path: Path, lookup_ser
     kills = rounds = 0
     longest = 0.0
     while kills < 50:
-        setup = prepare(
-            tmp_path / str(rounds), source, "sqlite", 700 if source == "files" else 200, rounds, lookup_server
-        )
+        lookup_server.clear()
+        count = 700 if source == "files" else 200
+        setup = prepare(tmp_path / str(rounds), source, "sqlite", count, rounds, lookup_server)
         mine = 0
         if rounds == 0:
             started = time.monotonic()

@@ -89,15 +89,16 @@ class Process:
         """The first match in what it says; fails at once, showing its log, when it ends before."""
 
         def look() -> re.Match[str] | None:
+            ended = self.exit_code()
             found = re.search(pattern, self.said())
-            if found is None and self.exit_code() is not None:
-                raise AssertionError(f"{self.name} ended with {self.exit_code()}:\n{self.said()[-4000:]}")
+            if found is None and ended is not None:
+                raise AssertionError(f"{self.name} ended with {ended}")
             return found
 
         try:
             return eventually(f"{self.name} to say {pattern!r}", look, seconds=seconds, every=0.05)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.said()[-4000:]}") from None
+            raise AssertionError(f"{error}; it said:\n{self.said()[-4000:]}") from None
 
     def exit_code(self) -> int | None:
         return self._running.poll() if self._running else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Report
 from tests.e2e.processes import Exporter, Prometheus, all_ended, attribute, eventually, logged
-from tests.e2e.trail import SAMPLES
+from tests.e2e.trail import SAMPLES, Oracle, sample_records
 
 DOCUMENTED = Path(__file__).parent / "describe-anomaly-detector.json"
 
@@ -42,7 +43,7 @@ def test_drain_writes_the_worked_example(tmp_path: Path, golden: Callable[[str, 
         assert drain.finish() == 0, drain.said()
         lines = out.read_text().splitlines()
         assert len(lines) == 1
-        golden("e2e_worked_example.json", steady(lines[0]))
+        golden("e2e/worked_example.json", steady(lines[0]))
 
         # Once more: the ledger knows it.
         drain.start()
@@ -62,6 +63,14 @@ def test_the_books_of_the_samples_balance_in_prometheus(
 ) -> None:
     """read = published + filtered + duplicate + quarantined in PromQL, and each is what samples/ says."""
     need("prometheus")
+    oracle = Oracle()
+    oracle.add(sample_records())
+    by_name = Counter[str]()
+    for (operation, _), calls in oracle.counts.items():
+        by_name[operation] += calls
+    # Two oracles, written apart from each other and from the exporter, ought to agree first.
+    assert by_name == expected["by_event_name"]
+
     out = tmp_path / "out.jsonl"
     config: dict[str, Any] = {
         "sources": [{"name": "samples", "type": "files", "path": str(SAMPLES)}],
@@ -95,4 +104,5 @@ def test_the_books_of_the_samples_balance_in_prometheus(
             assert fate("read") == sum(fate(name) for name in ("exported", "filtered", "duplicate", "quarantined"))
             uids = [attribute(record, "log.record.uid") for record in logged(out)]
             assert len(uids) == len(set(uids)) == expected["published"]
+            assert set(uids) == oracle.uids
             assert exporter.terminate() == 0

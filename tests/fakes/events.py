@@ -165,3 +165,24 @@ def record_of(fields: dict[str, Any] | bytes) -> Record:
     parsed = parse(Document(data, "trail.json#1"), observed_ns=OBSERVED_NS)
     assert not isinstance(parsed, Malformed), parsed
     return parsed
+
+
+#: A record with a value in every field that the Collector's extension reads.
+FULL = event(
+    apiVersion="2017-07-25",
+    errorCode="ValidationException",
+    errorMessage="no",
+    sharedEventID="shared",
+    sessionCredentialFromConsole="true",
+    responseElements={"r": {"n": 1}},
+    additionalEventData={"a": "b"},
+    resources=[{"ARN": "arn:aws:x", "accountId": "1", "type": "T"}, {"ARNPrefix": "arn:aws:y", "type": 5}, "odd"],
+    tlsDetails={
+        "tlsVersion": "TLSv1.2",
+        "cipherSuite": "ECDHE",
+        "clientProvidedHostHeader": "lookoutmetrics.us-east-2.amazonaws.com",
+        "keyExchange": "x25519",
+    },
+    insightDetails={"state": "Start"},
+    userIdentity={**IDENTITIES["role-on-instance"], "userName": "n", "invokedBy": "athena.amazonaws.com"},
+)

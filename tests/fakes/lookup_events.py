@@ -163,7 +163,7 @@ class FakeLookupEvents:
         account: whose events are shown to a key that belongs to no assumed role; None: everybody's.
         unsupported: regions that answer UnsupportedOperationException.
         keys: access keys that are known; None: every key is.
-        token_seconds: how long a page token holds; None: for ever.
+        token_seconds: how long the tokens of one window hold, from its first page on; None: for ever.
         roles: role ARN -> external id asked for (None: any).
         role_seconds: how long the credentials of a role hold.
     """
@@ -218,6 +218,11 @@ class FakeLookupEvents:
         )
         with self._lock:
             bisect.insort(self._stored, stored, key=lambda each: each.order)
+
+    def clear(self) -> None:
+        """Let nothing have happened."""
+        with self._lock:
+            self._stored.clear()
 
     def add_lines(self, text: str) -> int:
         """Add one record per line; ``_visible_at`` in it says from when on it is found. Returns how many."""
@@ -282,7 +287,7 @@ class FakeLookupEvents:
                 {k: v for k, v in parameters.items() if k != "NextToken"} | {"@": [region, key]}, sort_keys=True
             ).encode()
         ).hexdigest()
-        after = self._cursor(parameters.get("NextToken"), bound, now)
+        after, began = self._cursor(parameters.get("NextToken"), bound, now)
 
         found: list[_Stored] = []
         with self._lock:
@@ -303,9 +308,9 @@ class FakeLookupEvents:
         last = page[-1].order if page else after
         reply: dict[str, Any] = {"Events": [_wrapped(event) for event in page]}
         if len(found) > len(page) or fault is Fault.EMPTY_PAGE:
-            reply["NextToken"] = self._token(bound, last, now)
+            reply["NextToken"] = self._token(bound, last, began)
         if fault is Fault.SAME_TOKEN:
-            reply["NextToken"] = parameters.get("NextToken") or self._token(bound, None, now)
+            reply["NextToken"] = parameters.get("NextToken") or self._token(bound, None, began)
         if wrong := problems_of(reply, operation().output_shape):
             self.model_problems.append(f"reply: {wrong}")
         if fault is Fault.NO_EVENTS:
@@ -360,22 +365,23 @@ class FakeLookupEvents:
             return attribute["AttributeKey"], attribute["AttributeValue"]
         return None, ""
 
-    def _token(self, bound: str, last: tuple[int, str] | None, now: datetime) -> str:
+    def _token(self, bound: str, last: tuple[int, str] | None, began: float) -> str:
         nonce = len(self.requests)
-        return base64.urlsafe_b64encode(json.dumps([bound, last, now.timestamp(), nonce]).encode()).decode()
+        return base64.urlsafe_b64encode(json.dumps([bound, last, began, nonce]).encode()).decode()
 
-    def _cursor(self, token: str | None, bound: str, now: datetime) -> tuple[int, str] | None:
+    def _cursor(self, token: str | None, bound: str, now: datetime) -> tuple[tuple[int, str] | None, float]:
+        """The last event of the page before, and when the first page was asked for."""
         if token is None:
-            return None
+            return None, now.timestamp()
         try:
-            was_bound, last, issued, _ = json.loads(base64.urlsafe_b64decode(token))
+            was_bound, last, began, _ = json.loads(base64.urlsafe_b64decode(token))
         except ValueError:
             raise _Refused("InvalidNextTokenException", "not a token") from None
         if was_bound != bound:
             raise _Refused("InvalidNextTokenException", "the token belongs to other parameters")
-        if self.token_seconds is not None and now.timestamp() - issued > self.token_seconds:
+        if self.token_seconds is not None and now.timestamp() - began > self.token_seconds:
             raise _Refused("InvalidNextTokenException", "the token has expired")
-        return (last[0], last[1]) if last else None
+        return ((last[0], last[1]) if last else None), began
 
     def sts(self, form: Mapping[str, list[str]], key: str) -> str:
         """One STS call -> its XML. Raises _Refused."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from exporter.names import FAULT_CODES
-from exporter.values import MAX_DEPTH
+from exporter.mapping.values import MAX_DEPTH
+from exporter.services import FAULT_CODES
 
 __all__ = ["MappingOptions"]
 
@@ -33,7 +33,7 @@ class MappingOptions:
         attribute_bytes: bytes one attribute may have; a larger one is cut and named in ``aws.cloudtrail.truncated``.
         attribute_depth: levels one attribute may nest; a deeper one becomes JSON text.
         resource_attributes: event source -> request parameter -> attribute that gets its value.
-        access_key, source_address, user_names, credential_id: see :class:`~exporter.redaction.Redaction`.
+        access_key, source_address, user_names, credential_id: see :class:`~exporter.mapping.redaction.Redaction`.
     """
 
     rpc: Literal["compat", "collector_v1", "v1_only", "off"] = "compat"

@@ -12,14 +12,14 @@ from typing import Any, Final
 import msgspec
 
 from exporter import __version__
-from exporter.attributes import ANOMALIES, AttributeRules
-from exporter.mapping_options import MappingOptions
-from exporter.names import EVENT_NAMES, SCHEMA_URL, SCOPE
+from exporter.mapping.attributes import AttributeRules
+from exporter.mapping.names import EVENT_NAMES, SCHEMA_URL, SCOPE
+from exporter.mapping.options import MappingOptions
+from exporter.mapping.redaction import Redaction
+from exporter.mapping.sentence import failed, sentence
+from exporter.mapping.values import TooDeepError, clean, cut, json_text
 from exporter.otel import InstrumentationScope, LogRecord, ReadableLogRecord, Resource, SeverityNumber
-from exporter.record import Record, text
-from exporter.redaction import Redaction
-from exporter.sentence import failed, sentence
-from exporter.values import TooDeepError, clean, cut, json_text
+from exporter.record import ANOMALIES, Record, text
 
 __all__ = ["ANOMALIES", "Mapper", "MappingOptions", "sentence"]
 

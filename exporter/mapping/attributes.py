@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from exporter.identifiers import add_identifiers, identifier_tables
-from exporter.mapping_options import MappingOptions
-from exporter.names import (
+from exporter.mapping.identifiers import add_identifiers, identifier_tables
+from exporter.mapping.names import (
     ADDENDUM,
     DOCUMENTS,
     IN_SCOPE_OF,
@@ -24,21 +23,12 @@ from exporter.names import (
     USER_IDENTITY,
     USER_IDENTITY_PREFIXED,
 )
+from exporter.mapping.options import MappingOptions
+from exporter.mapping.values import Attributes, TooDeepError, attribute_size, boolean, clean, cut, json_text
 from exporter.principal import credential_class, credential_kind, display_name, made_by_aws_service
 from exporter.record import Record, text
-from exporter.values import Attributes, TooDeepError, attribute_size, boolean, clean, cut, json_text
 
-__all__ = ["ANOMALIES", "AttributeRules"]
-
-#: What may be odd about a record that is mapped all the same, with its meaning.
-ANOMALIES: dict[str, str] = {
-    "wrong_type": "a field is not of its documented type and is left to the body",
-    "boolean": "a field that should be true or false is neither",
-    "empty_key": "a map with an empty key, which is left out",
-    "unknown_key": "a top-level field that is not documented; it is in the body only",
-    "major_version": "an eventVersion whose major number is not 1",
-    "truncated": "an attribute was too large or too deep and became text, cut at the limit",
-}
+__all__ = ["AttributeRules"]
 
 
 class AttributeRules:

@@ -8,7 +8,6 @@ __all__ = [
     "ADDENDUM",
     "DOCUMENTS",
     "EVENT_NAMES",
-    "FAULT_CODES",
     "IN_SCOPE_OF",
     "KNOWN_KEYS",
     "LOOKOUT_METRICS_IDENTIFIERS",
@@ -38,20 +37,6 @@ EVENT_NAMES: Mapping[str, str] = {
     "AwsCloudTrailInsight": "aws.cloudtrail.insight",
     "AwsAggregatedEvent": "aws.cloudtrail.aggregated",
 }
-
-#: ``errorCode`` values that are the service's own fault: severity ERROR instead of WARN.
-FAULT_CODES: frozenset[str] = frozenset(
-    {
-        "InternalError",
-        "InternalFailure",
-        "InternalServerError",
-        "InternalServerException",
-        "InternalServiceException",
-        "ServerException",
-        "ServiceUnavailable",
-        "ServiceUnavailableException",
-    }
-)
 
 #: Strings of ``userIdentity``.
 USER_IDENTITY: tuple[tuple[str, str], ...] = (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from exporter.names import LOOKOUT_METRICS_IDENTIFIERS
+from exporter.mapping.names import LOOKOUT_METRICS_IDENTIFIERS
+from exporter.mapping.values import Attributes
 from exporter.record import text
 from exporter.services import LOOKOUT_METRICS
-from exporter.values import Attributes
 
 __all__ = ["IdentifierTable", "add_identifiers", "identifier_tables"]
 
