@@ -13,10 +13,12 @@ help: ## print this
 	@echo 'make TARGET, where TARGET is'
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1 \2/p' Makefile | while read -r target text; do printf '  %-8s %s\n' "$$target" "$$text"; done
 
-# On a terminal the exporter runs in the foreground process group of its own (set -m), so that Ctrl-C is its alone to
+# In the foreground of a terminal the exporter gets a process group of its own (set -m), so that Ctrl-C is its alone to
 # answer: it finishes its batch and exits 0, and make, which would report an interrupt as an error, reports nothing.
+FOREGROUND = $(BIN)/python -c 'import os; exit(os.tcgetpgrp(os.open("/dev/tty", os.O_RDWR)) != os.getpgrp())' 2>/dev/null
+
 run: $(STAMP) ## publish samples/ to this terminal and serve http://127.0.0.1:10042/; Ctrl-C ends it
-	@if [ -t 0 ]; then set -m; fi; $(BIN)/cloudtrail-exporter run --config examples/samples.yaml
+	@if $(FOREGROUND); then set -m; fi; $(BIN)/cloudtrail-exporter run --config examples/samples.yaml
 
 test: $(STAMP) ## every test that needs nothing but Python; under 5 minutes
 	@$(BIN)/python -m pytest -m 'not e2e'

@@ -114,6 +114,8 @@ def _work(settings: Settings, *, once: bool, give_up_seconds: float | None = Non
 
         threading.Thread(target=watch, name="watch", daemon=True).start()
     ending.wait()
+    if not once:
+        _log.info("stopping")
     app_.clock.stop()
     finished = app_.runtime.join(settings.shutdown_seconds)
     if not finished:

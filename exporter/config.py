@@ -202,8 +202,8 @@ SinkSettings: TypeAlias = Annotated[OtlpSink | ConsoleSink | FileSink, Field(dis
 class SqliteState(_Settings):
     """A SQLite file on a local disk or volume; one process at a time."""
 
-    type: Literal["sqlite"]
-    """Kind of state."""
+    type: Literal["sqlite"] = "sqlite"
+    """Kind of state; `sqlite` when it is not given."""
     path: Path | None = None
     """The file. Unset: `state.db` in the platform's state folder (`$STATE_DIRECTORY`, `$XDG_STATE_HOME/cloudtrail-exporter`)."""
     horizon_days: float = Field(default=100, ge=2, le=3_660)

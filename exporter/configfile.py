@@ -47,6 +47,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     tree = _read(path, problems) if path else {}
     names = _lay_over(tree, environ, problems)
     problems += _same_names(tree)
+    if isinstance(state := tree.get("state"), dict):
+        state.setdefault("type", "sqlite")  # so that CLOUDTRAIL_EXPORTER_STATE__PATH alone is enough
     settings: Settings | None = None
     try:
         settings = Settings.model_validate(tree)

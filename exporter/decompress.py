@@ -132,7 +132,7 @@ def _unzip(blocks: Iterator[bytes], chunk: int) -> Iterator[bytes]:
         while True:
             try:
                 text = member.feed(block)
-            except IsalError as error:
+            except IsalError as error:  # type: ignore[misc]  # its stub declares a variable
                 yield b"".join(held)
                 yield from member.salvage()
                 raise Damaged("corrupt", f"the compressed data is damaged: {error}") from None

@@ -65,3 +65,6 @@ def configure(
     root.handlers[:] = [handler, *([counter] if counter else [])]
     root.setLevel(logging.WARNING)
     logging.getLogger("exporter").setLevel(_LEVELS[level])
+    # A failed refresh of a role is told by us, in one line; botocore adds a traceback to each.
+    logging.getLogger("botocore.credentials").setLevel(logging.ERROR)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)

@@ -115,14 +115,24 @@ def lenient(text: bytes) -> bool:
 
 
 class _Marks(msgspec.Struct):
-    eventVersion: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815 - CloudTrail's spelling
+    # CloudTrail's spelling, as all below
+    eventVersion: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815
     eventName: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815
     eventSource: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815
     eventID: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET  # noqa: N815
 
 
+class _Wrapping(msgspec.Struct):
+    CloudTrailEvent: str | msgspec.UnsetType = msgspec.UNSET
+    id: str | msgspec.UnsetType = msgspec.UNSET
+    timestamp: int | msgspec.UnsetType = msgspec.UNSET
+    message: str | msgspec.UnsetType = msgspec.UNSET
+
+
 _marks = msgspec.json.Decoder(_Marks).decode
+_wrapping = msgspec.json.Decoder(_Wrapping).decode
 _MARKS = tuple(f'"{name}"'.encode() for name in _Marks.__struct_fields__)
+_WRAPPING = (b'"CloudTrailEvent"', b'"message"')
 
 
 def looks_like_a_record(text: bytes, *, marks: int = 2) -> bool:
@@ -134,21 +144,33 @@ def looks_like_a_record(text: bytes, *, marks: int = 2) -> bool:
     return sum(getattr(found, name) is not msgspec.UNSET for name in _Marks.__struct_fields__) >= marks
 
 
+def _looks_like_a_wrapper(text: bytes) -> bool:
+    """Whether it is a whole LookupEvents event or log event."""
+    if not any(mark in text for mark in _WRAPPING):
+        return False
+    try:
+        found = _wrapping(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return found.CloudTrailEvent is not msgspec.UNSET or msgspec.UNSET not in (found.id, found.timestamp, found.message)
+
+
 _OBJECT = re.compile(rb'[,\[{}\]\s](\{)\s*"')
 #: How many bytes are looked through for one broken value, so that hostile nesting does not cost quadratic time.
 _BUDGET = 16 * 1024 * 1024
 
 
 def record_starts(data: bytes, at: int) -> Iterator[int]:
-    """Where whole, valid records begin behind ``at``: the places to go on from after something broken."""
-    if sum(data.find(mark, at) >= 0 for mark in _MARKS) < 2:
+    """Where whole, valid records (or what wraps one) begin behind ``at``: places to go on from after damage."""
+    if sum(data.find(mark, at) >= 0 for mark in _MARKS) < 2 and all(data.find(mark, at) < 0 for mark in _WRAPPING):
         return
     budget = _BUDGET
-    for match in _OBJECT.finditer(data, at):
+    for match in _OBJECT.finditer(data, max(0, at - 1)):
         start = match.start(1)
         end = value_end(data, start)
         budget -= (end if end > 0 else len(data)) - start
-        if end > 0 and looks_like_a_record(data[start:end]):
+        text = data[start:end] if end > 0 else b""
+        if text and (looks_like_a_record(text) or _looks_like_a_wrapper(text)):
             yield start
         if budget < 0:
             return

@@ -73,11 +73,13 @@ class Splitter:
     def items(self) -> Iterator[Item]:
         """Every record of the text, and what is wrong with it, in the order of the text."""
         window = self._window
-        window.grow()
+        window.grow(len(_BOM))
         if window.data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             yield self._problem(Damaged("not_utf8", "the text is UTF-16"), window.data)
             return
         while window.skip(_BLANK):
+            if window.data[window.pos] == _BOM[0]:
+                window.grow(len(_BOM))
             if window.data.startswith(_BOM, window.pos):
                 window.pos += len(_BOM)
                 continue
@@ -229,8 +231,7 @@ class Splitter:
         if not valid(text):
             self._careful_to = 0
             if not lenient(text):
-                window.fill()
-                start = next(record_starts(window.data, window.pos + 1), -1) - window.pos
+                start = self._next_record()
                 if 0 < start < end:
                     yield self._malformed(start, "not_json", "broken; the next record begins inside it")
                     return
@@ -317,18 +318,35 @@ class Splitter:
         """One element, whole, broken or too large."""
         window = self._window
         end = self._span(0)
-        if end == 0:
-            yield self._malformed(1, "not_json", "a bracket or a colon where a record should be")
-        elif end < 0:
-            start = next(record_starts(window.data, window.index(max(1, window.gone))), -1)
-            if start >= 0:
-                yield self._malformed(window.offset(start), "not_json", "broken; the next record begins inside it")
+        if end < 0:
+            start = self._next_record()
+            if start > 0:
+                yield self._malformed(start, "not_json", "broken; the next record begins inside it")
             else:
                 yield from self._cut_off()
         elif window.gone:
             yield self._malformed(end, "record_too_large", f"{end} bytes")
+        elif not self._stands_alone(end):
+            start = self._next_record()
+            yield self._malformed(start if start > 0 else max(1, end), "not_json", "what follows is no next record")
         else:
             yield from self._whole_value(end)
+
+    def _stands_alone(self, end: int) -> bool:
+        """Whether it is a good object, or at least followed by what has to follow an element."""
+        window = self._window
+        text = window.slice(0, end)
+        if text[:1] == b"{" and valid(text):
+            return True
+        behind = window.blank(end)
+        return end > 0 and (behind < 0 or window.byte(behind) in (_COMMA, _LIST_END))
+
+    def _next_record(self) -> int:
+        """The offset of the next record that begins behind the beginning of this value; -1: none in what is held."""
+        window = self._window
+        window.fill()
+        start = next(record_starts(window.data, window.index(max(1, window.gone))), -1)
+        return -1 if start < 0 else window.offset(start)
 
     def _span(self, at: int) -> int:
         """The offset behind the value at the offset; -1 when it has no end, or when a record begins inside something

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from urllib.parse import urlsplit
 
 from exporter import __version__, config
 from exporter.clock import SystemClock
@@ -79,7 +80,10 @@ def _lookup(key: str, source: config.LookupSource, parts: _Parts) -> Source:
 
     regions: Sequence[str] = source.regions
     if not regions:
-        region = default_region()
+        try:
+            region = default_region()
+        except Blocked as error:
+            raise ConfigError([Problem(f"{key}.regions", "", str(error))]) from error
         if not region:
             raise ConfigError(
                 [Problem(f"{key}.regions", "", "required, because the environment has no region: set it or AWS_REGION")]
@@ -482,7 +486,8 @@ def _sending(sink: config.SinkSettings, environ: Mapping[str, str]) -> str:
     match sink:
         case config.OtlpSink():
             given = _otlp_settings(sink, environ)
-            return f"OTLP over {given['protocol']} to {given['endpoint']}"
+            address = urlsplit(given["endpoint"])._replace(query="", fragment="").geturl()  # a query may hold a token
+            return f"OTLP over {given['protocol']} to {address}"
         case config.ConsoleSink():
             return f"the console, as {sink.format}"
         case config.FileSink():

@@ -19,7 +19,8 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 
 from exporter.testing.clock import ManualClock
 from tests.fakes.aws_environment import aws_environment
-from tests.fakes.lookup_events import FakeLookupEvents, Fault, operation, problems_of
+from tests.fakes.lookup_events import FakeLookupEvents, Fault
+from tests.fakes.lookup_history import operation, problems_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SOURCE = "lookoutmetrics.amazonaws.com"

@@ -16,8 +16,11 @@ from exporter.mapping import Mapper
 from exporter.metrics import Metrics
 from exporter.otel import ReadableLogRecord
 from exporter.sinks.otlp import OtlpSink
+from exporter.testing.clock import ManualClock
+from exporter.testing.scripted import ScriptedSource, event
 from exporter.testing.sink import a_record
 from tests.fakes.otlp_receiver import Answer, HttpReceiver, nobody
+from tests.harness import Whole
 
 MakeSink = Callable[..., OtlpSink]
 REFUSED = Answer(400, b"", {"content-type": "application/x-protobuf"})
@@ -286,3 +289,44 @@ def test_check_counts_nothing(make: MakeSink, receiver: HttpReceiver, metrics: M
     """Trying the receiver is no export."""
     list(make(receiver.url).check())
     assert value(metrics, "otlp_exports_total") == 0
+
+
+# -- a server that fails: at everything, or at one record? ----------------------------------------------------------
+
+
+def failing_at(receiver: HttpReceiver, *poisoned: str, everything: bool = False) -> None:
+    """Let the receiver answer 500 to requests with one of the uids in them, or to all but empty ones."""
+
+    def answer(received: object) -> Answer | None:
+        uids = getattr(received, "uids", [])
+        ill = bool(uids) if everything else not set(poisoned).isdisjoint(uids)
+        return Answer(500, b"boom", {"content-type": "text/plain"}) if ill else None
+
+    receiver.decide = answer
+
+
+def test_one_record_that_makes_the_server_fail_does_not_stop_the_line(make: MakeSink, receiver: HttpReceiver) -> None:
+    """After some tries the batch is halved until the record is alone and refused; the others are accepted once."""
+    failing_at(receiver, "111122223333/event-3")
+    whole = Whole(make(receiver.url))
+    books = whole.drain(ScriptedSource({"p": [[event(number) for number in range(8)]]}))
+    assert (books.published, dict(books.quarantined)) == (7, {"refused": 1})
+    assert sorted(receiver.accepted) == sorted(f"111122223333/event-{number}" for number in range(8) if number != 3)
+
+
+def test_a_server_that_fails_at_every_record_is_held_after_a_few(make: MakeSink, receiver: HttpReceiver) -> None:
+    """An ill server does not empty the line into quarantine: three records at most, then everything is held."""
+    failing_at(receiver, everything=True)
+    whole = Whole(make(receiver.url), clock=ManualClock(stop_after=400))
+    worker = whole.worker(ScriptedSource({"p": [[event(number) for number in range(8)]]}), "p", once=False)
+    worker.run()
+    assert worker.view.standing == "retrying"
+    assert whole.state.size().quarantined == 3
+
+
+def test_a_server_that_refuses_empty_requests_too_is_held(make: MakeSink, receiver: HttpReceiver) -> None:
+    """500 to everything is no record's fault."""
+    receiver.always = Answer(500, b"boom", {"content-type": "text/plain"})
+    whole = Whole(make(receiver.url), clock=ManualClock(stop_after=60))
+    whole.worker(ScriptedSource({"p": [[event(1)]]}), "p", once=False).run()
+    assert whole.state.size().quarantined == 0

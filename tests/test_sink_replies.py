@@ -14,18 +14,16 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPar
 
 from exporter.contract import Delivery
 from exporter.errors import REASONS
+from exporter.sinks.bodies import JSON, PROTOBUF, plain_words
 from exporter.sinks.replies import (
     GRPC,
     HTTP,
-    JSON,
-    PROTOBUF,
     Fault,
     GrpcReply,
     HttpReply,
     broken_connection,
     from_grpc,
     from_http,
-    plain_words,
 )
 from exporter.sinks.status import Status, read_status
 

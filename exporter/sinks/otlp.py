@@ -15,9 +15,10 @@ from exporter import __version__
 from exporter.contract import Clock, Delivery, Finding, Record
 from exporter.errors import ConfigError, Permanent, Problem, TooLarge
 from exporter.metrics import Metrics
-from exporter.otel import ExportLogsServiceRequest, ReadableLogRecord, encode
+from exporter.otel import ExportLogsServiceRequest, ReadableLogRecord, encode, serialize
+from exporter.sinks.bodies import JSON, PROTOBUF
 from exporter.sinks.otlp_json import request_json
-from exporter.sinks.replies import JSON, PROTOBUF, Fault
+from exporter.sinks.replies import Fault
 from exporter.sinks.tls import Tls
 
 __all__ = ["OtlpSink", "Transport"]
@@ -28,6 +29,13 @@ Mapper: TypeAlias = Callable[[Record], ReadableLogRecord]
 
 #: So many single records refused in a row make us ask whether anything is taken at all.
 _REFUSALS = 10
+#: A request at which the server fails so often may hold a record that makes it fail; once halved, a part needs fewer.
+_TRIES = 10
+_TRIES_OF_A_PART = 2
+#: Records that are held to be the cause in a row; more, and the server is ill.
+_MOST_BLAMED = 3
+#: Requests whose failures are counted apart.
+_MOST_REQUESTS = 1_000
 #: A receiver that calls a request of this many bytes too large takes no request of ours.
 _TINY = 64 * 1024
 #: Header values shorter than this are not searched for in texts: they would blank out ordinary words.
@@ -101,6 +109,7 @@ class OtlpSink:
         self._protocol = protocol
         self._secrets = _secret_words(headers)
         self._guard = _Guard()
+        self._illness = _Illness()
         self._said = ""
         self._transport: Transport
         if protocol == "grpc":
@@ -148,7 +157,9 @@ class OtlpSink:
             self._metrics.otlp_export_failures.labels(outcome.reason).inc()
             if len(records) == 1 and outcome.kind in ("refuse", "halve"):
                 outcome = self._doubted(outcome, len(body))
-            raise outcome.error()
+            elif outcome.reason == "server":
+                outcome = self._blamed(outcome, records)
+            raise dataclasses.replace(outcome, text=f"{self._where}: {outcome.text}").error()
         self._accepted(outcome)
         return outcome
 
@@ -158,13 +169,11 @@ class OtlpSink:
 
     def _body(self, records: Sequence[Record]) -> bytes:
         try:
-            return self._written(encode([self._mapper(record) for record in records]))
+            mapped = [self._mapper(record) for record in records]
+            return request_json(encode(mapped)) if self._json else serialize(mapped)
         except Exception as error:
             # Whatever it is, it is about these records: the loop finds out which by halving.
             raise Permanent(f"cannot be encoded: {type(error).__name__}: {error}", reason="encode") from error
-
-    def _written(self, request: ExportLogsServiceRequest) -> bytes:
-        return request_json(request) if self._json else request.SerializeToString()
 
     def _call(self, body: bytes, records: int) -> Delivery | Fault:
         wire = self._transport.prepare(body)
@@ -177,7 +186,7 @@ class OtlpSink:
 
     def _probe(self) -> Delivery | Fault:
         """An empty request: it says whether the receiver takes anything, and counts as no export."""
-        wire = self._transport.prepare(self._written(ExportLogsServiceRequest()))
+        wire = self._transport.prepare(request_json(ExportLogsServiceRequest()) if self._json else b"")
         return self._hidden(self._transport.export(wire, 0))
 
     def _accepted(self, delivery: Delivery) -> None:
@@ -185,6 +194,7 @@ class OtlpSink:
         self._metrics.otlp_records_rejected.inc(delivery.rejected)
         if delivery.delivered:
             self._guard.accepted()
+            self._illness.over()
         if delivery.reason and delivery.reason != self._said:
             self._said = delivery.reason
             _log.warning(
@@ -213,6 +223,20 @@ class OtlpSink:
             return probe
         text = f"the receiver refuses every request, an empty one too: {probe.text}"
         return Fault("block", probe.reason, text, "check sink.endpoint, sink.protocol and sink.headers")
+
+    def _blamed(self, fault: Fault, records: Sequence[Record]) -> Fault:
+        """The server fails at this request: is it ill, or is it one record that makes it fail?
+
+        Receivers answer 500 or INTERNAL also for what they will never take (the Collector does, for a permanent error
+        further down), and one such record must not stop the line. So a request that keeps failing while an empty one
+        is taken is halved, and a record that keeps failing alone is refused; but never more than a few in a row: then
+        the server is ill after all, and everything is held.
+        """
+        if not self._illness.lasts(records[0].identity.uid, len(records)) or isinstance(self._probe(), Fault):
+            return fault
+        if len(records) > 1:
+            return dataclasses.replace(fault, kind="halve")
+        return dataclasses.replace(fault, kind="refuse") if self._illness.blame() else fault
 
     def _hidden(self, outcome: Delivery | Fault) -> Delivery | Fault:
         """Without our own headers: receivers like to quote the token they did not like."""
@@ -250,6 +274,40 @@ class _Guard:
         """The receiver takes requests; count anew."""
         with self._lock:
             self._refused = 0
+
+
+class _Illness:
+    """How often the server has failed at the same request, and how many records were held to be the cause."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tries: dict[tuple[str, int], int] = {}
+        self._suspect = False
+        self._blamed = 0
+
+    def lasts(self, uid: str, records: int) -> bool:
+        """One more failure of the request that begins with this record: has it failed often enough?"""
+        with self._lock:
+            if len(self._tries) > _MOST_REQUESTS:
+                self._tries.clear()
+            tries = self._tries[uid, records] = self._tries.get((uid, records), 0) + 1
+            if tries < (_TRIES_OF_A_PART if self._suspect else _TRIES):
+                return False
+            self._suspect = True
+            return True
+
+    def blame(self) -> bool:
+        """Whether one more record may be refused for it."""
+        with self._lock:
+            self._blamed += 1
+            return self._blamed <= _MOST_BLAMED
+
+    def over(self) -> None:
+        """Something was taken."""
+        with self._lock:
+            self._tries.clear()
+            self._suspect = False
+            self._blamed = 0
 
 
 def _checked(headers: Mapping[str, str]) -> Mapping[str, str]:

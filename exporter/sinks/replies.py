@@ -9,27 +9,22 @@ believed only when it is one: a web page with status 200 accepts nothing.
 from __future__ import annotations
 
 import email.utils
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
-
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
 from exporter.contract import Delivery
 from exporter.errors import Blocked, Permanent, Retryable, TooLarge
+from exporter.sinks.bodies import PROTOBUF, Partial, plain_words, read_error, read_response
 from exporter.sinks.status import Status, read_status
 
 __all__ = [
     "GRPC",
     "HTTP",
-    "JSON",
-    "PROTOBUF",
     "Fault",
     "GrpcReply",
     "HttpReply",
@@ -38,16 +33,10 @@ __all__ = [
     "from_grpc",
     "from_http",
     "out_of_time",
-    "plain_words",
 ]
-
-PROTOBUF = "application/x-protobuf"
-JSON = "application/json"
 
 #: Nobody may make us wait longer than this at once, in seconds.
 LONGEST_PAUSE = 3_600.0
-#: Characters of a receiver's words that are kept; who shows them hides secrets first and then shortens.
-_WORDS = 2_000
 
 #: What the loop does next: hold and repeat; hold and call for an operator; quarantine; halve.
 Kind: TypeAlias = Literal["retry", "block", "refuse", "halve"]
@@ -234,7 +223,7 @@ def from_http(reply: HttpReply, *, records: int, sent: str, now: datetime) -> De
     if 200 <= reply.status < 300:
         return _accepted(reply, records, sent)
     row = HTTP.get(reply.status) or _HTTP_HUNDREDS.get(reply.status // 100, _FOREIGN)
-    status = _status(reply)
+    status = read_error(_kind(reply), reply.body)
     words = plain_words(status.message)
     text = f"the receiver answered {_phrase(reply.status)}" + (f": {words}" if words else "")
     if row is _REDIRECT:
@@ -250,7 +239,7 @@ def from_grpc(reply: GrpcReply, *, records: int) -> Delivery | Fault:
     """What a gRPC reply means for a request of so many records."""
     if reply.code == "OK":
         try:
-            return _delivery(_parse_protobuf(reply.body), records)
+            return _delivery(read_response(PROTOBUF, reply.body), records)
         except ValueError:
             return _fault(_FOREIGN, "the receiver's reply is no ExportLogsServiceResponse")
     words = plain_words(reply.message)
@@ -281,70 +270,27 @@ def out_of_time(seconds: float) -> Fault:
     return _fault(_Row("retry", "timeout"), f"no complete answer within {seconds:g} s")
 
 
-def plain_words(text: str) -> str:
-    """A foreign text as one short line: no control characters, no markup."""
-    text = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", text[: 4 * _WORDS])
-    text = "".join(character if character.isprintable() else " " for character in text)
-    text = " ".join(text.split())
-    return text if len(text) <= _WORDS else text[: _WORDS - 3] + "..."
-
-
 # -- success ------------------------------------------------------------------------------------------------------
 
 
 def _accepted(reply: HttpReply, records: int, sent: str) -> Delivery | Fault:
-    """A success is a body that is an ExportLogsServiceResponse; an empty protobuf message has no bytes at all."""
-    kind = reply.content_type.partition(";")[0].strip().lower() or sent
-    foreign = f"status {reply.status} with a body that is no ExportLogsServiceResponse (content type {kind!r})"
-    if kind not in (PROTOBUF, "application/protobuf", "application/octet-stream", JSON) or not reply.complete:
-        return _fault(_FOREIGN, plain_words(foreign))
+    kind = _kind(reply) or sent
     try:
-        response = _parse_json(reply.body) if kind == JSON else _parse_protobuf(reply.body)
+        if not reply.complete:
+            raise ValueError("too long")
+        response = read_response(kind, reply.body)
     except ValueError:
-        return _fault(_FOREIGN, plain_words(foreign))
+        text = f"status {reply.status} with a body that is no ExportLogsServiceResponse (content type {kind!r})"
+        return _fault(_FOREIGN, plain_words(text))
     if not reply.delimited:
         # "200 OK" and then nothing is also what a receiver leaves behind that dies while it answers.
         return _fault(_NOT_REACHED, f"status {reply.status}, and the reply may be cut off: it has no length")
     return _delivery(response, records)
 
 
-class _Partial(NamedTuple):
-    rejected: int
-    message: str
-
-
-def _delivery(partial: _Partial, records: int) -> Delivery:
+def _delivery(partial: Partial, records: int) -> Delivery:
     rejected = min(max(partial.rejected, 0), records)
     return Delivery(delivered=records - rejected, rejected=rejected, reason=plain_words(partial.message))
-
-
-def _parse_protobuf(body: bytes) -> _Partial:
-    try:
-        partial = ExportLogsServiceResponse.FromString(body).partial_success
-    except DecodeError as error:
-        raise ValueError(str(error)) from None
-    return _Partial(partial.rejected_log_records, partial.error_message)
-
-
-def _parse_json(body: bytes) -> _Partial:
-    if not body:
-        return _Partial(0, "")
-    response = _object(body)
-    if response is None:
-        raise ValueError("not a JSON object")
-    if not response:
-        return _Partial(0, "")
-    # Unknown fields are to be ignored, and an object of nothing but unknown fields is somebody else's reply.
-    if not response.keys() & {"partialSuccess", "partial_success"}:
-        raise ValueError("no field of ExportLogsServiceResponse")
-    partial = response.get("partialSuccess", response.get("partial_success")) or {}
-    if not isinstance(partial, dict):
-        raise ValueError("partialSuccess is no object")  # noqa: TRY004 - one error for all that is not ours
-    rejected = partial.get("rejectedLogRecords", partial.get("rejected_log_records")) or 0
-    if not isinstance(rejected, int | str):
-        raise ValueError("rejectedLogRecords is no number")  # noqa: TRY004
-    message = partial.get("errorMessage", partial.get("error_message")) or ""
-    return _Partial(int(rejected), str(message))
 
 
 # -- failure ------------------------------------------------------------------------------------------------------
@@ -367,35 +313,15 @@ def _says_too_large(words: str) -> bool:
     return bool(re.search(r"larger than max|exceeds max|too large|message size", words, re.IGNORECASE))
 
 
+def _kind(reply: HttpReply) -> str:
+    return reply.content_type.partition(";")[0].strip().lower()
+
+
 def _phrase(status: int) -> str:
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         return str(status)
-
-
-def _status(reply: HttpReply) -> Status:
-    """The words of an error, whatever the body is written in."""
-    kind = reply.content_type.partition(";")[0].strip().lower()
-    if kind in (PROTOBUF, "application/protobuf", ""):
-        return read_status(reply.body) or Status()
-    if kind == JSON:
-        said = _object(reply.body) or {}
-        inner = said.get("error")
-        told = {**said, **inner} if isinstance(inner, dict) else said
-        words = [told[key] for key in ("message", "error", "detail", "title") if isinstance(told.get(key), str)]
-        return Status(next(iter(words), ""))
-    if kind.startswith("text/"):
-        return Status(reply.body[: 4 * _WORDS].decode("utf-8", "replace"))
-    return Status()
-
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _pause(value: str, now: datetime) -> float | None:

@@ -11,7 +11,7 @@ import ssl
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -96,6 +96,7 @@ class HttpReceiver:
     Attributes:
         script: what happens to the next requests, in order.
         always: what happens after that.
+        decide: what happens to a request by what is in it; None: as the script says.
         requests: everything that came, refused or not.
         accepted: uids of what was answered with the plain success.
     """
@@ -103,6 +104,7 @@ class HttpReceiver:
     def __init__(self, *script: HttpEvent, always: HttpEvent = Answer(), tls: ssl.SSLContext | None = None) -> None:
         self.script = deque(script)
         self.always = always
+        self.decide: Callable[[Received], HttpEvent | None] = lambda _: None
         self.requests: list[Received] = []
         self.accepted: list[str] = []
         self.over = threading.Event()
@@ -139,7 +141,7 @@ class HttpReceiver:
         received = Received(handler.path, headers, wire, _decode(wire, headers))
         with self.lock:
             self.requests.append(received)
-            event = self.script.popleft() if self.script else self.always
+            event = self.decide(received) or (self.script.popleft() if self.script else self.always)
             if isinstance(event, Answer) and event.status == 200 and event.body is None:
                 self.accepted += received.uids
         if isinstance(event, Answer):
