@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.reading import Limits, Reading
+from exporter.reading.scan import Scan
+from exporter.reading.split import Splitter
 from exporter.record import Document, Item, Malformed, Record, parse
-from exporter.scan import Scan
-from exporter.split import Splitter
 
 Events = list[dict[str, Any]]
 

@@ -126,7 +126,7 @@ def test_nothing_is_lost_or_miscounted_while_exporter_and_collector_die_and_retu
     oracle = Oracle()
     oracle.add(sample_records())
     first, late = events(120, seed=1), events(10, seed=2)
-    during, after, big = events(40, seed=3), events(60, seed=4), events(3_000, seed=5)
+    during, after, big = events(40, seed=3), events(60, seed=4), events(10_000, seed=5)
     # The newest of the first reach us by the trail too, as they would in an account that has both.
     drop(trail, "overlap.json.gz", first[:50])
     oracle.add(first + late)
@@ -162,6 +162,7 @@ def test_nothing_is_lost_or_miscounted_while_exporter_and_collector_die_and_retu
             before = len(collector.uids())
             eventually("a part of the big file", lambda: len(collector.uids()) > before, every=0.01)
             exporter.kill()
+            arrived = len(set(collector.uids()))
             exporter.serve()
             wait_for_all(collector, oracle)
             wait_for_counts(prometheus, oracle)
@@ -180,7 +181,8 @@ def test_nothing_is_lost_or_miscounted_while_exporter_and_collector_die_and_retu
             got = wait_for_counts(prometheus, oracle)
             uids = collector.uids()
 
-            report("OTLP over http/protobuf, one outage, two kill -9, one restart", table(oracle, got, uids))
+            rows = [*table(oracle, got, uids), ["log records there at the second kill", "", arrived]]
+            report("OTLP over http/protobuf, one outage, two kill -9, one restart", rows)
             assert set(uids) == oracle.uids
             assert len(uids) == sent
             # Only what was in flight at a kill may be there again, once for each kill.

@@ -18,12 +18,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from exporter.decompress import CHUNK, Damaged
+from exporter.reading.decompress import CHUNK, Damaged
+from exporter.reading.scan import Scan, lenient, looks_like_a_record, record_starts, valid, value_end
+from exporter.reading.stretch import ENVELOPE_KEYS, LISTS, STRETCH, Stretch, whole_elements, whole_lines
+from exporter.reading.unwrap import unwrapped
+from exporter.reading.window import Window
 from exporter.record import Document, Item, Malformed
-from exporter.scan import Scan, lenient, looks_like_a_record, record_starts, valid, value_end
-from exporter.stretch import ENVELOPE_KEYS, LISTS, STRETCH, Stretch, whole_elements, whole_lines
-from exporter.unwrap import unwrapped
-from exporter.window import Window
 
 __all__ = ["SAMPLE_BYTES", "Splitter"]
 
@@ -48,7 +48,7 @@ class Splitter:
     """Splits one text. Use once.
 
     Args:
-        chunks: the text; may end in :class:`~exporter.decompress.Damaged`, which becomes the last item.
+        chunks: the text; may end in :class:`~exporter.reading.decompress.Damaged`, which becomes the last item.
         origin: what an item's origin begins with; its number follows, ``origin#17``.
         whole: the origin of what concerns the text as a whole.
         size: bytes of what the text was made from, to say with that; 0 when unknown.

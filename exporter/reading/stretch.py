@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.decompress import CHUNK
+from exporter.reading.decompress import CHUNK
 
 __all__ = ["ENVELOPE_KEYS", "LISTS", "STRETCH", "Stretch", "whole_elements", "whole_lines"]
 

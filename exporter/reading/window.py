@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from exporter.decompress import Damaged
+from exporter.reading.decompress import Damaged
 
 __all__ = ["Window"]
 

@@ -1,7 +1,7 @@
 """A file, an object, a reply body -> its CloudTrail records, within limits. Used by every source that reads files.
 
-Three steps, each with its own module: :mod:`exporter.decompress` (bytes to text), :mod:`exporter.split` (text to
-records), and the counting of them here. Whatever the input does, what is held is a few times ``limits.record_bytes``.
+Three steps: :mod:`~exporter.reading.decompress` makes text of bytes, :mod:`~exporter.reading.split` records of text, and
+they are counted here. Whatever the input does, what is held is a few times ``limits.record_bytes``.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from exporter.decompress import Readable, plain_chunks
+from exporter.reading.decompress import Readable, plain_chunks
+from exporter.reading.split import SAMPLE_BYTES, Splitter
 from exporter.record import Item, Malformed
-from exporter.split import SAMPLE_BYTES, Splitter
 
 __all__ = ["SAMPLE_BYTES", "Limits", "Readable", "Reading"]
 
