@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import typer.main
 
 from exporter import reference
@@ -20,7 +19,7 @@ def cli_page() -> str:
     """docs/cli.md."""
 
     def pages(command: Any, path: str) -> Iterator[str]:
-        context = click.Context(command, info_name=path, terminal_width=100, max_content_width=100)
+        context = command.context_class(command, info_name=path, terminal_width=100, max_content_width=100)
         yield f"## {path}\n\n```\n{command.get_help(context).strip()}\n```\n"
         for name, child in getattr(command, "commands", {}).items():
             yield from pages(child, f"{path} {name}")

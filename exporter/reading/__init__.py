@@ -1,7 +1,7 @@
 """A file, an object, a reply body -> its CloudTrail records, within limits. Used by every source that reads files.
 
-Three steps: :mod:`~exporter.reading.decompress` makes text of bytes, :mod:`~exporter.reading.split` records of text, and
-they are counted here. Whatever the input does, what is held is a few times ``limits.record_bytes``.
+Three steps: :mod:`~exporter.reading.decompress` makes text of bytes, :mod:`~exporter.reading.split` records of text,
+and they are counted here. Whatever the input does, what is held is a few times ``limits.record_bytes``.
 """
 
 from __future__ import annotations
