@@ -215,6 +215,46 @@ class Metrics:
             "aws_api_throttle_wait_seconds_total", "Time spent waiting for our own request budget.", api=_OPEN
         )
 
+        # Objects and queues.
+        self.s3_list_requests = self._counter("s3_list_requests_total", "ListObjectsV2 requests.", source=_OPEN)
+        self.s3_objects_processed = self._counter(
+            "s3_objects_processed_total", "Objects read to their end.", source=_OPEN
+        )
+        self.s3_object_failures = self._counter(
+            "s3_object_failures_total", "Objects that could not be read, each try.", source=_OPEN, reason=_REASONS
+        )
+        self.s3_objects_skipped = self._counter(
+            "s3_objects_skipped_total",
+            "Objects left out: of a kind that is not read, or gone before they were.",
+            source=_OPEN,
+            reason=("kind", "vanished"),
+        )
+        self.s3_bytes_read = self._counter(
+            "s3_bytes_read_total", "Bytes of object bodies, as they lie there.", source=_OPEN
+        )
+        self.sqs_messages_received = self._counter(
+            "sqs_messages_received_total", "Messages received, redeliveries included.", source=_OPEN
+        )
+        self.sqs_messages_deleted = self._counter("sqs_messages_deleted_total", "Messages deleted.", source=_OPEN)
+        self.sqs_message_failures = self._counter(
+            "sqs_message_failures_total",
+            "Messages that could not be worked on, deleted or extended.",
+            source=_OPEN,
+            reason=_REASONS,
+        )
+        self.sqs_messages_ignored = self._counter(
+            "sqs_messages_ignored_total",
+            "Messages or keys in them that name nothing to read.",
+            source=_OPEN,
+            reason=("test_event", "confirmation", "not_json", "unknown_shape", "foreign_bucket", "kind", "not_created"),
+        )
+        self.sqs_message_age = self._histogram(
+            "sqs_message_age_seconds", "From sending to deletion of a message.", _DELAY_BUCKETS, source=_OPEN
+        )
+        self.found_by_listing = self._counter(
+            "found_by_listing_total", "Events that only the re-listing of a queue's bucket found.", source=_OPEN
+        )
+
         # OTLP.
         self.otlp_exports = self._counter("otlp_exports_total", "OTLP requests sent, retries included.")
         self.otlp_export_failures = self._counter(
