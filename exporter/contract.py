@@ -73,10 +73,18 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Something that is finished as a whole: a file, an object. The same name in another version is another unit."""
+    """Something that is finished as a whole: a file, an object. All three fields together say which.
+
+    Attributes:
+        name: of the file or object.
+        version: the same name in another version is another unit.
+        scope: a part of the partition (a day of one account and region) whose units are forgotten together once the
+            source never asks for them again; the source derives it from the name. "": kept for ever.
+    """
 
     name: str
     version: str
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,7 @@ class Batch:
         items: in any order; may be empty when only the position or finished units move.
         after: the position once all of this batch is committed; None: more of the same follows, do not move.
         finished: units that are complete once this batch is committed.
+        forget: scopes of this partition whose finished units the state may forget with this batch.
         passed_over: records the source itself knows not to be wanted, by filter reason: read and filtered.
         through: up to this event time all has been read once this batch is committed; None: not known.
         receipts: the source's own, for settle and abandon; nobody else opens them.
@@ -97,6 +106,7 @@ class Batch:
     items: tuple[Item, ...] = ()
     after: Position | None = None
     finished: tuple[Unit, ...] = ()
+    forget: tuple[str, ...] = ()
     passed_over: Mapping[str, int] = field(default_factory=dict)
     through: datetime | None = None
     receipts: tuple[object, ...] = ()
@@ -176,6 +186,8 @@ class Commit:
         epoch: what :meth:`State.claim` returned to this process.
         at: when, by the injected clock; identities are remembered from here on.
         position: None leaves the stored one.
+        forget: scopes of the partition whose finished units are forgotten, before those of ``finished`` are
+            remembered. A scope that is not there, or "", forgets nothing.
     """
 
     partition: Partition
@@ -185,6 +197,7 @@ class Commit:
     quarantined: tuple[Quarantined, ...] = ()
     position: Position | None = None
     finished: tuple[Unit, ...] = ()
+    forget: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +366,10 @@ class State(Protocol):
         ...
 
     def unfinished(self, partition: Partition, units: Sequence[Unit]) -> Sequence[Unit]:
-        """Those of the units that no commit of this partition has named as finished, in the given order."""
+        """Those of the units that no commit of this partition has named as finished, in the given order.
+
+        A unit whose scope was forgotten since is unfinished again.
+        """
         ...
 
     def unseen(self, keys: Sequence[bytes]) -> set[bytes]:

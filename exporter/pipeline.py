@@ -275,8 +275,10 @@ class Pipeline:
             ),
             position=batch.after if rest is not None else None,
             finished=batch.finished if rest is not None else (),
+            forget=batch.forget if rest is not None else (),
         )
-        if commit.entries or commit.quarantined or commit.finished or commit.position is not None:
+        moved = commit.position is not None or commit.finished or commit.forget
+        if commit.entries or commit.quarantined or moved:
             self._again(lambda: self._save(commit), hold)
         self._enter(batch, step)
 

@@ -114,7 +114,7 @@ class ConsoleSink:
 
 
 class _Text:
-    """One aligned line: time, event, outcome, who and with what kind of credentials, from where, account and region."""
+    """One aligned line: time, service, event, outcome, account and region, from where, who, with what credentials."""
 
     def __init__(self, *, colour: bool) -> None:
         self._colour = colour
@@ -125,14 +125,15 @@ class _Text:
         tone = {SeverityNumber.WARN: _YELLOW, SeverityNumber.ERROR: _RED}.get(severity, _GREEN)
         who = _plain(attributes.get("aws.cloudtrail.principal.display_name"))
         kind = _plain(attributes.get("aws.cloudtrail.credential.class"))
-        place = f"{_plain(record.account_id)}/{_plain(record.aws_region)} {_plain(record.event_source.split('.')[0])}"
+        # What varies most in length stands last, so that the columns before it stay columns.
         columns = (
             (_time(record) or "-", 20, _DIM),
+            (_plain(record.event_source.split(".")[0]), 14, _DIM),
             (_plain(record.event_name), 34, _BOLD),
             (_plain(_outcome(attributes)), 25, tone),
-            (f"{who} ({kind})", 36, ""),
-            (_plain(attributes.get("source.address")), 16, _DIM),
-            (place, 0, _DIM),
+            (f"{_plain(record.account_id)}/{_plain(record.aws_region)}", 25, _DIM),
+            (_plain(attributes.get("source.address")), 28, _DIM),
+            (f"{who} ({kind})", 0, ""),
         )
         return "  ".join(self._cell(*column) for column in columns).rstrip()
 

@@ -36,7 +36,7 @@ def _plain(value: object) -> object:
 
 
 def unit_key(unit: Unit) -> bytes:
-    """16 bytes that stand for a unit; its name and version cannot run into each other."""
+    """16 bytes that stand for a unit within its scope; its name and version cannot run into each other."""
     name = to_text(unit.name)
     return hashlib.blake2b(len(name).to_bytes(8, "big") + name + to_text(unit.version), digest_size=16).digest()
 

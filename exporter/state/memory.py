@@ -34,7 +34,7 @@ class MemoryState:
         self._generations: list[tuple[Generation, set[bytes]]] = []
         self._totals: Mapping[Labels, int] = {}
         self._positions: dict[Partition, str] = {}
-        self._finished: dict[Partition, set[bytes]] = {}
+        self._finished: dict[Partition, dict[str, set[bytes]]] = {}
         self._quarantine: dict[bytes, Quarantined] = {}
 
     def claim(self, owner: str) -> int:  # noqa: ARG002
@@ -52,8 +52,8 @@ class MemoryState:
     def unfinished(self, partition: Partition, units: Sequence[Unit]) -> Sequence[Unit]:
         """Those not finished. See :meth:`exporter.contract.State.unfinished`."""
         with self._lock:
-            finished = self._finished.get(partition, set())
-            return [unit for unit in units if unit_key(unit) not in finished]
+            finished = self._finished.get(partition, {})
+            return [unit for unit in units if unit_key(unit) not in finished.get(unit.scope, ())]
 
     def unseen(self, keys: Sequence[bytes]) -> set[bytes]:
         """Those not remembered. See :meth:`exporter.contract.State.unseen`."""
@@ -71,14 +71,19 @@ class MemoryState:
             raise ValueError(f"{len(commit.entries)} entries in one commit, {self.max_entries} are allowed")
         # Everything that may fail comes before the first change.
         position = None if commit.position is None else position_text(commit.position)
-        finished = {unit_key(unit) for unit in commit.finished}
+        finished = [(unit.scope, unit_key(unit)) for unit in commit.finished]
         with self._lock:
             if commit.epoch != self._epoch or not self._epoch:
                 raise Fenced(f"epoch {commit.epoch} was followed by {self._epoch}", reason="state")
             new = self._remember(commit.entries, commit.at)
             if position is not None:
                 self._positions[commit.partition] = position
-            self._finished.setdefault(commit.partition, set()).update(finished)
+            scopes = self._finished.setdefault(commit.partition, {})
+            for scope in commit.forget:
+                if scope:
+                    scopes.pop(scope, None)
+            for scope, unit in finished:
+                scopes.setdefault(scope, set()).add(unit)
             for item in commit.quarantined:
                 self._quarantine.setdefault(item.key, item)
             self._newest = commit.at if self._newest is None else max(self._newest, commit.at)

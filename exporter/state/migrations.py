@@ -75,6 +75,23 @@ MIGRATIONS: tuple[Migration, ...] = (
             ) STRICT""",
         ),
     ),
+    Migration(
+        "0002_scopes",
+        (
+            # Units of one scope lie together: what is asked for together is read together, and forgotten as a range.
+            """CREATE TABLE scopes (
+                id INTEGER PRIMARY KEY, partition INTEGER NOT NULL, name TEXT NOT NULL, UNIQUE (partition, name)
+            ) STRICT""",
+            "INSERT INTO scopes (partition, name) SELECT DISTINCT partition, '' FROM finished",
+            "ALTER TABLE finished RENAME TO finished_before",
+            # unit is a hash of name and version.
+            """CREATE TABLE finished (
+                scope INTEGER NOT NULL, unit BLOB NOT NULL, PRIMARY KEY (scope, unit)
+            ) STRICT, WITHOUT ROWID""",
+            "INSERT INTO finished SELECT scopes.id, unit FROM finished_before JOIN scopes USING (partition)",
+            "DROP TABLE finished_before",
+        ),
+    ),
 )
 
 

@@ -20,10 +20,11 @@ from types import MappingProxyType
 from exporter.contract import Commit, Committed, Entry, Labels, Partition, Position, Quarantined, StateSize, Unit
 from exporter.errors import Blocked, Fenced
 from exporter.state.database import make_folder, open_database, translate
-from exporter.state.encoding import position_of, position_text, to_micros, to_text, unit_key
-from exporter.state.identities import Identities, among
+from exporter.state.encoding import position_of, position_text, to_micros, to_text
+from exporter.state.identities import Identities
 from exporter.state.inspect import quarantined_in
 from exporter.state.lockfile import LockFile
+from exporter.state.units import finish_units, forget_scopes, unfinished_in
 
 __all__ = ["SqliteState"]
 
@@ -175,13 +176,11 @@ class SqliteState:
 
     def unfinished(self, partition: Partition, units: Sequence[Unit]) -> Sequence[Unit]:
         """Those not finished. See :meth:`exporter.contract.State.unfinished`."""
-        keys = [unit_key(unit) for unit in units]
         with self._lock, self._reading() as run:
             number = self._number(partition)
             if number is None:
                 return list(units)
-            finished = among(run, "SELECT unit FROM finished WHERE partition = ? AND unit", keys, number)
-        return [unit for unit, key in zip(units, keys, strict=True) if key not in finished]
+            return unfinished_in(run, number, units)
 
     def unseen(self, keys: Sequence[bytes]) -> set[bytes]:
         """Those not remembered. See :meth:`exporter.contract.State.unseen`."""
@@ -228,7 +227,7 @@ class SqliteState:
         return {key: labels for key, labels in wanted.items() if key in unknown}
 
     def _move(self, commit: Commit) -> None:
-        if commit.position is None and not commit.finished:
+        if commit.position is None and not commit.finished and not commit.forget:
             return
         partition = (to_text(commit.partition.source), to_text(commit.partition.key))
         text = None if commit.position is None else position_text(commit.position)
@@ -237,11 +236,10 @@ class SqliteState:
             "ON CONFLICT DO UPDATE SET position = coalesce(excluded.position, position)",
             (*partition, text),
         )
-        if commit.finished:
-            number = self._number(commit.partition)
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO finished VALUES (?, ?)", [(number, unit_key(unit)) for unit in commit.finished]
-            )
+        number = self._number(commit.partition)
+        if number is not None:
+            forget_scopes(self._connection, number, commit.forget)
+            finish_units(self._connection, number, commit.finished)
 
     def _lay_away(self, items: Sequence[Quarantined]) -> int:
         return sum(

@@ -131,13 +131,17 @@ class ScriptedSink:
         poison: Collection[str] = (),
         before: Callable[[Sequence[Record]], None] = lambda _: None,
     ) -> None:
-        self._script = iter(script)
+        self.follow(script)
         self._poison = frozenset(poison)
         self._before = before
         self._lock = threading.Lock()
         #: The uids of each request, accepted or not, and of everything accepted, in order.
         self.requests: list[list[str]] = []
         self.accepted: list[str] = []
+
+    def follow(self, script: Iterable[ExporterError | Delivery | None]) -> None:
+        """What the next requests meet, instead of what was left of the script before."""
+        self._script = iter(script)
 
     def check(self) -> Iterable[Finding]:
         """It would take records."""

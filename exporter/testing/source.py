@@ -45,6 +45,7 @@ class MemoryProgress:
         """Take over what the batch says of the source's progress, as the pipeline's commit does."""
         if batch.after is not None:
             self._position = batch.after
+        self._finished = {unit for unit in self._finished if not unit.scope or unit.scope not in batch.forget}
         self._finished.update(batch.finished)
 
 

@@ -19,12 +19,13 @@ import pytest
 from exporter.contract import Commit, Entry, Labels, Partition, Position, State, Unit
 from exporter.errors import Fenced
 from exporter.testing.state_forgetting import ForgettingLaws
+from exporter.testing.state_scopes import ScopeLaws
 from exporter.testing.state_suite import HERE, NOON, ODD, THERE, entries_of, in_quarantine, key, labels
 
 __all__ = ["StateContract", "key", "labels"]
 
 
-class StateContract(ForgettingLaws):
+class StateContract(ForgettingLaws, ScopeLaws):
     """The laws every state keeps.
 
     A subclass gives :meth:`open_state`, and :attr:`waived` when there is a law it cannot keep.
