@@ -73,6 +73,7 @@ class Declaration:
         help: what is counted or measured, its unit and where it comes from.
         labels: label name -> the values it can have, as far as they are known beforehand; empty: they are not.
         buckets: upper bounds of a histogram, without +Inf.
+        only: source types it is about; empty: all.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Declaration:
     help: str
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
+    only: tuple[str, ...] = ()
 
 
 _ARRIVAL = "Counted when the receiver has accepted it; AWS delivers most events within 5 to 15 minutes."
@@ -124,6 +126,7 @@ class Metrics:
     def __init__(self, *, revision: str = "", platform_collectors: bool = True) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self._families: list[tuple[Declaration, Counter | Gauge | Histogram | Info]] = []
+        self._only: tuple[str, ...] = ()
         if platform_collectors:
             ProcessCollector(registry=self.registry)
             PlatformCollector(registry=self.registry)
@@ -216,6 +219,7 @@ class Metrics:
         )
 
         # Objects and queues.
+        self._only = ("s3", "sqs")
         self.s3_list_requests = self._counter("s3_list_requests_total", "ListObjectsV2 requests.", source=_OPEN)
         self.s3_objects_processed = self._counter(
             "s3_objects_processed_total", "Objects read to their end.", source=_OPEN
@@ -232,6 +236,7 @@ class Metrics:
         self.s3_bytes_read = self._counter(
             "s3_bytes_read_total", "Bytes of object bodies, as they lie there.", source=_OPEN
         )
+        self._only = ("sqs",)
         self.sqs_messages_received = self._counter(
             "sqs_messages_received_total", "Messages received, redeliveries included.", source=_OPEN
         )
@@ -254,6 +259,8 @@ class Metrics:
         self.found_by_listing = self._counter(
             "found_by_listing_total", "Events that only the re-listing of a queue's bucket found.", source=_OPEN
         )
+
+        self._only = ()
 
         # OTLP.
         self.otlp_exports = self._counter("otlp_exports_total", "OTLP requests sent, retries included.")
@@ -303,12 +310,13 @@ class Metrics:
 
         self.preset()
 
-    def preset(self, **labels: str) -> None:
+    def preset(self, *, source_type: str = "", **labels: str) -> None:
         """Show at 0 every metric whose open labels are exactly these: ``preset(source="trail")``.
 
         Metrics without open labels are at 0 from the start. Safe to repeat.
 
         Args:
+            source_type: with ``source``: what is about sources of other types only is left out.
             labels: ``source``; ``source`` and ``partition``; ``api``; ``backend``.
 
         Raises:
@@ -316,7 +324,7 @@ class Metrics:
         """
         matches = 0
         for declaration, family in self._families:
-            if not declaration.labels:
+            if not declaration.labels or (declaration.only and source_type not in declaration.only):
                 continue
             open_labels = {name for name, known in declaration.labels.items() if not known}
             if open_labels != set(labels):
@@ -333,7 +341,7 @@ class Metrics:
         return tuple(declaration for declaration, _ in self._families)
 
     def _add(self, kind: Kind, name: str, text: str, labels: Mapping[str, Sequence[str]], family: _M) -> _M:
-        self._families.append((Declaration(PREFIX + name, kind, text, dict(labels)), family))
+        self._families.append((Declaration(PREFIX + name, kind, text, dict(labels), only=self._only), family))
         return family
 
     def _counter(self, name: str, text: str, **labels: Sequence[str]) -> Counter:
@@ -349,7 +357,8 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], **labels: Sequence[str]) -> Histogram:
         family = Histogram(PREFIX + name, text, tuple(labels), buckets=buckets, registry=self.registry)
-        self._families.append((Declaration(PREFIX + name, "histogram", text, dict(labels), buckets), family))
+        declaration = Declaration(PREFIX + name, "histogram", text, dict(labels), buckets, self._only)
+        self._families.append((declaration, family))
         return family
 
 

@@ -186,7 +186,8 @@ def metrics_page() -> str:
     rows = []
     for declaration in metrics.declared():
         labels = ", ".join(f"`{name}`" for name in declaration.labels) or "-"
-        rows.append(f"| `{declaration.name}` | {declaration.kind} | {labels} | {declaration.help} |")
+        only = f" Sources of type {', '.join(declaration.only)}." if declaration.only else ""
+        rows.append(f"| `{declaration.name}` | {declaration.kind} | {labels} | {declaration.help}{only} |")
     return (
         "# Metrics\n\n"
         + NOTE.format(source="exporter/metrics.py")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
@@ -78,11 +78,13 @@ class Worker:
         clock: Clock,
         metrics: Metrics,
         rng: random.Random,
+        source_type: str = "",
         once: bool = False,
         give_up_seconds: float | None = None,
     ) -> None:
         self.partition = partition
         self.source = source
+        self.source_type = source_type
         self.books = Books()
         self.error: BaseException | None = None
         self._pipeline = pipeline
@@ -96,7 +98,7 @@ class Worker:
         now = clock.monotonic()
         self.view = _View(since=now, moved=now)
         self._labels = (partition.source, partition.key)
-        metrics.preset(source=partition.source)
+        metrics.preset(source=partition.source, source_type=source_type)
         metrics.preset(source=partition.source, partition=partition.key)
 
     def run(self) -> None:
@@ -241,6 +243,7 @@ class Runtime:
     """All workers of a process.
 
     Attributes:
+        types: name of a source -> its type, for people and metrics.
         horizon: how long identities are remembered; what is older is pruned once an hour.
         discover_seconds: how often sources are asked for new partitions.
         on_end: called once when nothing is left to do.
@@ -253,6 +256,7 @@ class Runtime:
     metrics: Metrics
     rng: random.Random
     horizon: timedelta
+    types: Mapping[str, str] = field(default_factory=dict)
     once: bool = False
     give_up_seconds: float | None = None
     discover_seconds: float = 300.0
@@ -300,7 +304,7 @@ class Runtime:
         return tuple(
             SourceStatus(
                 name=worker.partition.source,
-                type=getattr(worker.source, "type", ""),
+                type=worker.source_type,
                 partition=worker.partition.key,
                 state=worker.view.standing,
                 last_success=worker.view.last_success,
@@ -365,6 +369,7 @@ class Runtime:
             clock=self.clock,
             metrics=self.metrics,
             rng=self.rng,
+            source_type=self.types.get(source.name, ""),
             once=self.once,
             give_up_seconds=self.give_up_seconds,
         )

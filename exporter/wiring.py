@@ -336,6 +336,7 @@ def build(
         clock=clock,
         metrics=metrics,
         rng=parts.rng,
+        types={source.name: source.type for source in settings.sources},
         horizon=timedelta(days=settings.state.horizon_days),
         once=once,
         give_up_seconds=give_up_seconds,

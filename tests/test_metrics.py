@@ -337,3 +337,13 @@ def test_a_restart_shows_the_same_series_on_their_own() -> None:
         shown.text()
     shown.text()
     assert samples(shown.text()) == samples(series(ledger, max_series=5).text())
+
+
+def test_metrics_of_other_source_types_are_left_out():
+    """A files source shows no queue at 0; a queue does."""
+    files, queue = Metrics(platform_collectors=False), Metrics(platform_collectors=False)
+    files.preset(source="a", source_type="files")
+    queue.preset(source="a", source_type="sqs")
+    name, labels = "cloudtrail_exporter_sqs_messages_received_total", {"source": "a"}
+    assert files.registry.get_sample_value(name, labels) is None
+    assert queue.registry.get_sample_value(name, labels) == 0

@@ -52,8 +52,6 @@ class ScriptedSource:
         script: for each partition key its steps: the items of a batch, or an exception.
     """
 
-    type = "scripted"
-
     def __init__(
         self,
         script: dict[str, Sequence[Sequence[Item | bytes] | BaseException]],

@@ -92,7 +92,7 @@ def _facts(status: Status, now: datetime) -> str:
     facts = (
         ("Reading", escape(status.reading)),
         ("Sending to", escape(status.sending)),
-        ("State in", escape(status.keeping)),
+        ("State", escape(status.keeping)),
         ("Running since", _moment(status.started_at, now)),
     )
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts if value) + "</dl>"
