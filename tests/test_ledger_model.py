@@ -64,9 +64,17 @@ class Model:
             self.quarantine.setdefault(item.key, item)
         if commit.position is not None:
             self.positions[commit.partition] = commit.position
+        self.finished = {
+            (partition, unit)
+            for partition, unit in self.finished
+            if partition != commit.partition or not unit.scope or unit.scope not in commit.forget
+        }
         self.finished.update((commit.partition, unit) for unit in commit.finished)
         self.newest = max(self.newest, commit.at)
         return new
+
+
+SCOPES = ("", "monday", "tuesday")
 
 
 class Ledger(RuleBasedStateMachine):
@@ -104,9 +112,20 @@ class Ledger(RuleBasedStateMachine):
         events=st.lists(st.sampled_from(EVENTS), max_size=8),
         broken=st.lists(st.sampled_from(EVENTS), max_size=2),
         files=st.sets(st.sampled_from("ab"), max_size=2),
+        scope=st.sampled_from(SCOPES),
+        forget=st.sets(st.sampled_from(SCOPES), max_size=1),
         moves=st.booleans(),
     )
-    def read(self, partition: Partition, events: list[int], broken: list[int], files: set[str], moves: bool) -> Commit:
+    def read(
+        self,
+        partition: Partition,
+        events: list[int],
+        broken: list[int],
+        files: set[str],
+        scope: str,
+        forget: set[str],
+        moves: bool,
+    ) -> Commit:
         """A source yields a batch; what the pipeline would commit for it is ready."""
         return Commit(
             partition=partition,
@@ -117,7 +136,8 @@ class Ledger(RuleBasedStateMachine):
                 Quarantined(key_of(event), partition, "not_json", "", f"#{event}", b"{", 1, START) for event in broken
             ),
             position={"v": 1, "events": list(events)} if moves else None,
-            finished=tuple(Unit(name, "1") for name in sorted(files)),
+            finished=tuple(Unit(name, "1", scope) for name in sorted(files)),
+            forget=tuple(forget),
         )
 
     def commit(self, batch: Commit) -> None:
@@ -198,7 +218,7 @@ class Ledger(RuleBasedStateMachine):
     def the_rest_is_as_committed(self) -> None:
         for partition in PARTITIONS:
             assert self.state.load(partition) == self.model.positions.get(partition)
-            units = [Unit("b", "1"), Unit("a", "1"), Unit("a", "2")]
+            units = [Unit(name, "1", scope) for scope in SCOPES for name in "ba"] + [Unit("a", "2")]
             left = [unit for unit in units if (partition, unit) not in self.model.finished]
             assert list(self.state.unfinished(partition, units)) == left
         assert [item for _, item in self.state.quarantined(100)] == list(self.model.quarantine.values())

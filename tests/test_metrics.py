@@ -88,7 +88,7 @@ def test_no_name_is_declared_twice() -> None:
 def test_what_is_declared_is_what_is_exposed(golden: Callable[[str, str], None]) -> None:
     """With every label set preset, the exposition has each declared metric and no other; the golden file shows it."""
     metrics = Metrics(platform_collectors=False)
-    metrics.preset(source="trail")
+    metrics.preset(source="trail", source_type="sqs")
     metrics.preset(source="trail", partition="eu-west-1")
     metrics.preset(api="LookupEvents")
     metrics.preset(backend="sqlite")
@@ -114,7 +114,7 @@ def test_what_is_declared_is_what_is_exposed(golden: Callable[[str, str], None])
 def test_a_source_has_a_zero_for_each_reason(metric: str, label: str, values: Mapping[str, str]) -> None:
     """A failure that never happened is 0, not absent."""
     metrics = Metrics(platform_collectors=False)
-    metrics.preset(source="trail")
+    metrics.preset(source="trail", source_type="sqs")
     for reason in values:
         found = metrics.registry.get_sample_value(PREFIX + metric, {"source": "trail", label: reason})
         assert found == 0, reason

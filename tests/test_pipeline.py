@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
-from exporter.contract import Batch, Commit, Committed, Delivery, Malformed, Partition
+from exporter.contract import Batch, Commit, Committed, Delivery, Malformed, Partition, Unit
 from exporter.errors import Blocked, ExporterError, Permanent, Retryable, Stopping, TooLarge
 from exporter.state.memory import MemoryState
 from exporter.testing.scripted import ScriptedSink, ScriptedSource, event
+from exporter.testing.source import MemoryProgress
 from tests.harness import Whole, assert_balanced, books_of, no_hold
 
 
@@ -219,6 +221,34 @@ def test_a_batch_larger_than_one_commit_may_hold_is_cut():
     whole = Whole(ScriptedSink(), Small())
     whole.drain(ScriptedSource({"p": [[event(number) for number in range(8)]]}))
     assert whole.counted() == {"ListAnomalyDetectors": 8}
+
+
+def test_what_may_be_forgotten_goes_with_the_last_commit_of_the_batch():
+    """Before it the batch may come again, and its source would find units unfinished that it thought were done."""
+    forgotten: list[tuple[str, ...]] = []
+
+    class Small(MemoryState):
+        max_entries = 3
+
+        def commit(self, commit: Commit) -> Committed:
+            forgotten.append(commit.forget)
+            return super().commit(commit)
+
+    source = ScriptedSource({"p": [[event(number) for number in range(7)]]})
+    [partition] = source.partitions()
+    [batch] = source.read(partition, MemoryProgress())
+    Whole(ScriptedSink(), Small()).pipeline.deliver(source, replace(batch, forget=("monday",)), no_hold)
+    assert forgotten == [(), (), ("monday",)]
+
+
+def test_a_batch_that_only_forgets_is_committed():
+    """Forgetting alone is a change of the state."""
+    source = ScriptedSource({"p": [[]]})
+    [partition] = source.partitions()
+    whole = Whole(ScriptedSink())
+    whole.pipeline.deliver(source, Batch(partition, finished=(Unit("a", "1", "monday"),)), no_hold)
+    whole.pipeline.deliver(source, Batch(partition, forget=("monday",)), no_hold)
+    assert whole.state.unfinished(partition, [Unit("a", "1", "monday")]) == [Unit("a", "1", "monday")]
 
 
 def test_a_correction_is_published_and_counted_apart():

@@ -123,4 +123,6 @@ def test_a_file_of_version_1_goes_on(version_1: SqliteState) -> None:
     at = NOON + timedelta(days=160)
     assert version_1.commit(Commit(partition=HERE, epoch=epoch, at=at, entries=entries)).new == 3
     assert version_1.totals()[labels()] == 4
+    version_1.commit(Commit(partition=HERE, epoch=epoch, at=at, finished=(Unit("a", "1", "day"),), forget=("", "day")))
+    assert list(version_1.unfinished(HERE, [Unit("a", "1"), Unit("a", "1", "day")])) == []
     assert version_1.prune(at - timedelta(days=100)) == 3

@@ -4,9 +4,7 @@ What shapes it (CloudTrail API reference, "LookupEvents"; User Guide, "Quotas in
 first, so an interrupted window lacks its *older* part; a token holds only for exactly the same parameters, and not for
 ever; bounds are inclusive whole seconds; events arrive minutes, sometimes hours late.
 
-So time is cut into windows whose two ends are fixed before the first page. The position moves when the last page of a
-window is committed and never before; every read looks back behind it (overlap), and now and then far back (sweep).
-What comes again by that is known to the ledger and dropped there.
+So it is read in windows of time: :mod:`exporter.sources.windows`.
 """
 
 from __future__ import annotations
@@ -14,75 +12,25 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
 
-from exporter.contract import Batch, Clock, Finding, Partition, Position, Progress
+from exporter.contract import Batch, Clock, Finding, Partition, Progress
 from exporter.errors import Blocked, ExporterError, Retryable, Stopping, SwitchedOff
 from exporter.metrics import Metrics
 from exporter.services import SERVICES
 from exporter.sources.aws import Clients, account_of, default_region
-from exporter.sources.lookup_api import IAM_POLICY, EventHistory, TokenLost, TooOld, Window
+from exporter.sources.lookup_api import IAM_POLICY, EventHistory, Window
 from exporter.sources.ratelimit import RateLimits
+from exporter.sources.windows import Ask, TokenLost, TooOld, Windows
 
 __all__ = ["LookupSource"]
 
 _log = logging.getLogger("exporter.lookup")
 
-_SECOND = timedelta(seconds=1)
 #: What Event history keeps.
 _HISTORY = timedelta(days=90)
-#: How far inside of it a read begins, so that its first request is still in time when it gets its turn.
-_MARGIN = timedelta(minutes=5)
-#: Where AWS finds a beginning too old nevertheless, it is moved on by this, as long as it is about the oldest day.
-_CLAMP = timedelta(hours=1)
-_OLDEST_DAY = _HISTORY - timedelta(days=1)
-#: How often in a row a window may be halved because its token died before its last page.
-_HALVINGS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where one partition stands; whole seconds, UTC.
-
-    Attributes:
-        since: where its first read began; nothing before is ever asked for.
-        through: everything up to here has been read once.
-        swept: when the last deep look back was made, or the first read.
-    """
-
-    since: datetime
-    through: datetime
-    swept: datetime
-
-    def position(self) -> Position:
-        moments = {"since": self.since, "through": self.through, "swept": self.swept}
-        return {"v": 1, **{name: moment.strftime("%Y-%m-%dT%H:%M:%SZ") for name, moment in moments.items()}}
-
-    @classmethod
-    def of(cls, position: Position) -> _Place:
-        try:
-            if position["v"] != 1:
-                raise ValueError(f"version {position['v']!r}")
-            return cls(*(_moment(position[name]) for name in ("since", "through", "swept")))
-        except (KeyError, TypeError, ValueError) as error:
-            raise Blocked(
-                f"the stored position {dict(position)!r} was not written by this version: {error!r}. "
-                "Run the version that wrote it, or give the source another name to begin anew.",
-                reason="state",
-            ) from error
-
-
-def _moment(value: object) -> datetime:
-    moment = datetime.fromisoformat(str(value))
-    if moment.tzinfo is None:
-        raise ValueError(f"{value!r} has no time zone")
-    return _second(moment)
-
-
-def _second(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(microsecond=0)
 
 
 class LookupSource:
@@ -129,11 +77,6 @@ class LookupSource:
         self.interval = interval
         self._regions = tuple(dict.fromkeys(regions))
         self._services = tuple(dict.fromkeys(services))
-        self._start = start
-        self._overlap = overlap
-        self._sweep_interval = sweep_interval
-        self._sweep_depth = sweep_depth
-        self._window = max(window, _SECOND)
         self._clock = clock
         self._metrics = metrics
         self._clients = Clients(
@@ -148,9 +91,21 @@ class LookupSource:
             clients=self._clients,
             limits=limits,
             account=account_of(role_arn),
-            clock=clock,
             metrics=metrics,
+        )
+        self._windows = Windows(
+            api="LookupEvents",
+            questions=self._questions,
+            clock=clock,
+            start=start,
+            overlap=overlap,
+            sweep_interval=sweep_interval,
+            sweep_depth=sweep_depth,
+            window=window,
             rng=rng or random.Random(),  # noqa: S311 - jitter, no secret
+            kept=_HISTORY,
+            on_gap=self._gap,
+            on_nothing=self._nothing_came,
         )
         self._lock = threading.Lock()
         self._notices: dict[str, str] = {}
@@ -232,49 +187,7 @@ class LookupSource:
             Retryable, Blocked, SwitchedOff: see :mod:`exporter.sources.aws_errors`.
             Stopping: from the clock.
         """
-        now = _second(self._clock.now())
-        if progress.position is None:
-            start = self._start
-            since = _second(now - start if isinstance(start, timedelta) else start)
-            place = _Place(since=since, through=since, swept=now)
-            # Kept before anything is read: after a crash in the first window "15 minutes back" would begin later.
-            yield _moved(partition, place)
-        else:
-            place = _Place.of(progress.position)
-
-        oldest = now - _HISTORY + _MARGIN
-        if place.through < oldest:
-            known, place = place.through, replace(place, through=oldest)
-            yield _moved(partition, place)
-            # After its commit, so counted once. The margin alone is what "-90d" gets, and no gap.
-            if oldest - known > _MARGIN:
-                self._gap(partition, known, oldest)
-
-        begin = max(place.through - self._overlap, place.since, oldest)
-        if now < begin:
-            _log.warning(
-                "the clock is behind the start, or behind what was read: nothing is asked for until it gets there",
-                extra={"partition": str(partition), "now": now.isoformat(), "through": place.through.isoformat()},
-            )
-            return
-
-        def moved(upto: datetime) -> _Place:
-            return replace(place, through=max(place.through, upto))
-
-        brought = 0
-        for batch in self._stretch(partition, begin, now, moved):
-            brought += len(batch.items)
-            yield batch
-        if not brought:
-            self._nothing_came(partition)
-
-        if not timedelta() <= now - place.swept < self._sweep_interval:
-            swept = replace(moved(now), swept=now)
-            sweep_from = max(now - self._sweep_depth, place.since, oldest)
-            if sweep_from < begin:
-                yield from self._stretch(partition, sweep_from, begin, lambda upto: swept if upto == begin else None)
-            else:
-                yield _moved(partition, swept)
+        return self._windows.read(partition, progress)
 
     def settle(self, batch: Batch) -> None:
         """Nothing: the position is all there is."""
@@ -286,60 +199,9 @@ class LookupSource:
         """Close the connections."""
         self._clients.close()
 
-    def _stretch(
-        self, partition: Partition, begin: datetime, end: datetime, place_at: Callable[[datetime], _Place | None]
-    ) -> Iterator[Batch]:
-        """Everything from begin to end in windows, oldest first.
-
-        A window whose token dies before its last page is halved: so even a crowded one gets done some day.
-
-        Args:
-            place_at: what to commit once everything up to a moment is read; None: nothing yet.
-        """
+    def _questions(self, partition: Partition, begin: datetime, end: datetime) -> Sequence[Ask]:
         region, event_source = partition.key.split("/", 1)
-        width, halvings = self._window, 0
-        while True:
-            upto = min(begin + width, end)
-            try:
-                yield from self._pages(partition, Window(region, event_source, begin, upto), place_at(upto))
-            except TokenLost as lost:
-                halvings += 1
-                if halvings > _HALVINGS:
-                    raise Retryable(f"{partition}: LookupEvents takes none of its tokens", reason="server") from lost
-                width = max(timedelta(seconds=(upto - begin) // _SECOND // 2), _SECOND)
-                continue
-            except TooOld as refused:
-                later = min(begin + _CLAMP, upto)
-                if later == begin or begin > self._clock.now() - _OLDEST_DAY:
-                    raise (refused.__cause__ or refused) from None
-                before, after = place_at(begin), place_at(later)
-                if before and after and before != after:
-                    yield _moved(partition, after)
-                    self._gap(partition, before.through, after.through)
-                begin = later
-                continue
-            if upto >= end:
-                return
-            # Bounds are inclusive: the edge second is read twice, so that neither window can miss it.
-            begin, width, halvings = upto, min(width * 2, self._window), 0
-
-    def _pages(self, partition: Partition, window: Window, place: _Place | None) -> Iterator[Batch]:
-        """The pages of one window, newest first; the last one alone may move the position."""
-        token: str | None = None
-        while True:
-            page = self._history.page(window, token)
-            if page.following == token is not None:
-                raise Retryable(f"{partition}: LookupEvents gives the same token again", reason="server")
-            *portions, last = page.portions()
-            for items in portions:
-                yield Batch(partition, items)
-            if page.following is None and place is not None:
-                yield replace(_moved(partition, place), items=last)
-            elif last:  # A page may be empty and have a successor all the same.
-                yield Batch(partition, last)
-            if page.following is None:
-                return
-            token = page.following
+        return (partial(self._history.page, Window(region, event_source, begin, end)),)
 
     # -- what is said about it --
 
@@ -371,8 +233,3 @@ class LookupSource:
                 return
             self._notices[event_source] = notice
         _log.warning(notice, extra={"source": self.name, "event_source": event_source})
-
-
-def _moved(partition: Partition, place: _Place) -> Batch:
-    """A batch that brings nothing but the position."""
-    return Batch(partition, after=place.position(), through=place.through)

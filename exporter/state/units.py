@@ -23,17 +23,17 @@ def unfinished_in(connection: sqlite3.Connection, partition: int, units: Sequenc
     return [unit for unit, (scope, key) in zip(units, keys, strict=True) if key not in finished[scope]]
 
 
-def finish_units(connection: sqlite3.Connection, partition: int, units: Iterable[Unit]) -> None:
+def finish_units(connection: sqlite3.Connection, partition: int, units: Sequence[Unit]) -> None:
     """Remember the units as finished in the partition of this number."""
     numbers: dict[str, int | None] = {}
-    for unit in units:
-        if unit.scope not in numbers:
-            connection.execute(
-                "INSERT OR IGNORE INTO scopes (partition, name) VALUES (?, CAST(? AS TEXT))",
-                (partition, to_text(unit.scope)),
-            )
-            numbers[unit.scope] = _number(connection, partition, unit.scope)
-        connection.execute("INSERT OR IGNORE INTO finished VALUES (?, ?)", (numbers[unit.scope], unit_key(unit)))
+    for scope in {unit.scope for unit in units}:
+        connection.execute(
+            "INSERT OR IGNORE INTO scopes (partition, name) VALUES (?, CAST(? AS TEXT))", (partition, to_text(scope))
+        )
+        numbers[scope] = _number(connection, partition, scope)
+    connection.executemany(
+        "INSERT OR IGNORE INTO finished VALUES (?, ?)", [(numbers[unit.scope], unit_key(unit)) for unit in units]
+    )
 
 
 def forget_scopes(connection: sqlite3.Connection, partition: int, scopes: Iterable[str]) -> None:
