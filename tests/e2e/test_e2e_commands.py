@@ -1,4 +1,4 @@
-"""The other ways in: `drain` on the documentation's record, the books on samples/ as Prometheus sees them."""
+"""The books on samples/ as Prometheus sees them."""
 
 from __future__ import annotations
 
@@ -13,42 +13,6 @@ import pytest
 from tests.e2e.conftest import Report
 from tests.e2e.processes import Exporter, Prometheus, all_ended, attribute, eventually, logged
 from tests.e2e.trail import SAMPLES, Oracle, sample_records
-
-DOCUMENTED = Path(__file__).parent / "describe-anomaly-detector.json"
-
-
-def steady(text: str) -> str:
-    """One OTLP/JSON request, pretty-printed, without what differs from run to run: time of reading, our version."""
-    request = json.loads(text)
-    for resource in request["resourceLogs"]:
-        for scope in resource["scopeLogs"]:
-            scope["scope"].pop("version", None)
-            for record in scope["logRecords"]:
-                assert int(record.pop("observedTimeUnixNano")) > 0
-    return json.dumps(request, indent=1, ensure_ascii=False) + "\n"
-
-
-def test_drain_writes_the_worked_example(tmp_path: Path, golden: Callable[[str, str], None]) -> None:
-    """The documented record, drained into a file, is the worked example of the mapping; draining again adds none."""
-    out = tmp_path / "out.jsonl"
-    config: dict[str, Any] = {
-        "sources": [{"name": "documentation", "type": "files", "path": str(DOCUMENTED)}],
-        "sink": {"type": "file", "path": str(out)},
-        "state": {"type": "sqlite", "path": str(tmp_path / "state.db")},
-        "web": {"listen_address": "127.0.0.1:0"},
-    }
-    drain = Exporter(config, folder=tmp_path, command="drain")
-    with all_ended(drain):
-        drain.start()
-        assert drain.finish() == 0, drain.said()
-        lines = out.read_text().splitlines()
-        assert len(lines) == 1
-        golden("e2e/worked_example.json", steady(lines[0]))
-
-        # Once more: the ledger knows it.
-        drain.start()
-        assert drain.finish() == 0, drain.said()
-        assert out.read_text().splitlines() == lines
 
 
 @pytest.fixture
