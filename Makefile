@@ -6,12 +6,12 @@ BIN    := .venv/bin
 STAMP  := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check e2e tools bench generate lock clean venv
+.PHONY: help run play-s3 play-sqs play-logs play-everything test check e2e tools bench generate lock clean venv
 MAKEFLAGS += --no-print-directory
 
 help: ## print this
 	@echo 'make TARGET, where TARGET is'
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1 \2/p' Makefile | while read -r target text; do printf '  %-8s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1 \2/p' Makefile | while read -r target text; do printf '  %-15s %s\n' "$$target" "$$text"; done
 
 # In the foreground of a terminal the exporter gets a process group of its own (set -m), so that Ctrl-C is its alone to
 # answer: it finishes its batch and exits 0, and make, which would report an interrupt as an error, reports nothing.
@@ -20,8 +20,22 @@ FOREGROUND = $(BIN)/python -c 'import os; exit(os.tcgetpgrp(os.open("/dev/tty", 
 run: $(STAMP) ## publish samples/ to this terminal and serve http://127.0.0.1:10042/; Ctrl-C ends it
 	@if $(FOREGROUND); then set -m; fi; $(BIN)/cloudtrail-exporter run --config examples/samples.yaml
 
+PLAY = if $(FOREGROUND); then set -m; fi; $(BIN)/python tools/play.py
+
+play-s3: $(STAMP) ## examples/s3.yaml against a local S3 with samples/ in it; Ctrl-C ends all of it
+	@$(PLAY) s3
+
+play-sqs: $(STAMP) ## examples/sqs.yaml against a local queue that loses two messages and doubles two
+	@$(PLAY) sqs
+
+play-logs: $(STAMP) ## examples/logs.yaml against local CloudWatch Logs
+	@$(PLAY) logs
+
+play-everything: $(STAMP) ## examples/everything.yaml: the same events by four ways, published once
+	@$(PLAY) everything
+
 test: $(STAMP) ## every test that needs nothing but Python; under 5 minutes
-	@$(BIN)/python -m pytest -m 'not e2e'
+	@$(BIN)/python -m pytest -m 'not e2e' -n 2 --dist worksteal
 
 check: $(STAMP) ## format, lint, types, generated files, lock files; under 1 minute, silent where all is well
 	@$(BIN)/ruff format --check --quiet .
@@ -33,7 +47,7 @@ check: $(STAMP) ## format, lint, types, generated files, lock files; under 1 min
 e2e: $(STAMP) ## end to end with a real Collector and a real Prometheus; prints the counts it compared
 	@$(BIN)/python -m pytest -m e2e tests/e2e
 
-tools: ## install the real servers of `make e2e` into .tools/ (Go and apt; a minute or two, once)
+tools: ## install the real servers of `make e2e` into .tools/ (Go and apt; about five minutes, once)
 	@tools/install.sh
 
 bench: $(STAMP) ## measure memory, start, throughput and scrapes on this machine; prints a table, decides nothing

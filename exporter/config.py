@@ -22,16 +22,21 @@ __all__ = [
     "FilesSource",
     "Limits",
     "Log",
+    "LogsSource",
     "LookupSource",
     "Mapping",
     "MemoryState",
     "Metrics",
     "OtlpSink",
     "Redact",
+    "Relist",
+    "S3Source",
+    "Select",
     "Settings",
     "SinkSettings",
     "SourceSettings",
     "SqliteState",
+    "SqsSource",
     "StateSettings",
     "Web",
     "start_of",
@@ -101,6 +106,9 @@ RoleArn: TypeAlias = Annotated[
 EventSource: TypeAlias = Annotated[
     str, _matches(r"[a-z0-9][a-z0-9.-]{2,254}", "an eventSource such as lookoutmetrics.amazonaws.com")
 ]
+Bucket: TypeAlias = Annotated[str, _matches(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket's name")]
+AccountId: TypeAlias = Annotated[str, _matches(r"\d{12}", "twelve digits, in quotes")]
+OrganizationId: TypeAlias = Annotated[str, _matches(r"o-[a-z0-9]{10,32}", "an organization id such as o-abcdefghij")]
 Start: TypeAlias = Annotated[str, AfterValidator(_start)]
 
 
@@ -146,7 +154,123 @@ class LookupSource(_Settings):
     """Another address of the service: a VPC endpoint, or a test server."""
 
 
-SourceSettings: TypeAlias = Annotated[FilesSource | LookupSource, Field(discriminator="type")]
+class S3Source(_Settings):
+    """A bucket with CloudTrail's own layout, of one account or of an organization."""
+
+    name: Name
+    """Name of the source: a label of its metrics, and the key its progress is kept under."""
+    type: Literal["s3"]
+    """Kind of source."""
+    bucket: Bucket
+    """The bucket's name."""
+    prefix: str = Field(default="", max_length=200)
+    """What stands before `AWSLogs/` in the keys, as configured in the trail."""
+    organization: OrganizationId | None = None
+    """Id of the organization in the keys. Unset: found by listing."""
+    accounts: list[AccountId] = Field(default_factory=list, max_length=10_000)
+    """Accounts to read. Empty: all that are found by listing."""
+    regions: list[Region] = Field(default_factory=list, max_length=64)
+    """Regions to read. Empty: all that are found by listing."""
+    start: Start | None = None
+    """The first delivery day to read: a distance back from now or a time. Unset: everything that is there."""
+    end: Start | None = None
+    """Deliveries after this are not read. Unset: no end."""
+    poll_interval_seconds: float = Field(default=60.0, ge=1, le=86_400)
+    """Pause between two listings of an account and region."""
+    overlap_seconds: float = Field(default=1_800, ge=600, le=86_400)
+    """How far each listing looks back: keys do not appear in order."""
+    sweep_interval_seconds: float = Field(default=86_400, ge=600, le=2_592_000)
+    """How often the last days are listed as a whole."""
+    sweep_depth_seconds: float = Field(default=172_800, ge=86_400, le=2_678_400)
+    """How far that deeper look reaches. CloudTrail retries a delivery for 30 days."""
+    discover_interval_seconds: float = Field(default=600, ge=60, le=86_400)
+    """How often new accounts and regions are looked for."""
+    downloads: int = Field(default=8, ge=1, le=64)
+    """Objects downloaded at once."""
+    region: Region | None = None
+    """Region of the bucket. Unset: found out."""
+    role_arn: RoleArn | None = None
+    """Role to assume."""
+    external_id: str | None = Field(default=None, min_length=2, max_length=1_224)
+    """External id that the role's trust policy asks for."""
+    endpoint_url: Url | None = None
+    """Another address of S3: a VPC endpoint, MinIO."""
+
+
+class Relist(_Settings):
+    """Slow re-listing of the queue's bucket: finds objects whose notification was lost."""
+
+    bucket: Bucket
+    """The bucket; it has to be one of `buckets`."""
+    prefix: str = Field(default="", max_length=200)
+    """What stands before `AWSLogs/` in the keys."""
+    start: Start = "-2d"
+    """How far back a first listing goes."""
+    poll_interval_seconds: float = Field(default=3_600.0, ge=60, le=86_400)
+    """Pause between two listings."""
+
+
+class SqsSource(_Settings):
+    """A queue that names new objects, or carries the events themselves."""
+
+    name: Name
+    """Name of the source: a label of its metrics."""
+    type: Literal["sqs"]
+    """Kind of source."""
+    queue_url: Url
+    """Address of the queue."""
+    buckets: list[Bucket] = Field(min_length=1, max_length=256)
+    """Buckets that messages may name. A forged message cannot make us read another one."""
+    visibility_seconds: float = Field(default=300, ge=10, le=43_200)
+    """How long a received message is hidden from others; extended while it is worked on."""
+    workers: int = Field(default=2, ge=1, le=32)
+    """Messages are received by so many threads."""
+    relist: Relist | None = None
+    """Also list the bucket, slowly, to find what no message named."""
+    role_arn: RoleArn | None = None
+    """Role to assume."""
+    external_id: str | None = Field(default=None, min_length=2, max_length=1_224)
+    """External id that the role's trust policy asks for."""
+    endpoint_url: Url | None = None
+    """Another address of SQS."""
+    s3_endpoint_url: Url | None = None
+    """Another address of S3."""
+
+
+class LogsSource(_Settings):
+    """A log group of CloudWatch Logs that a trail delivers to."""
+
+    name: Name
+    """Name of the source: a label of its metrics, and the key its progress is kept under."""
+    type: Literal["logs"]
+    """Kind of source."""
+    log_group: str = Field(min_length=1, max_length=512)
+    """Name of the log group."""
+    region: Region | None = None
+    """Region of the log group. Unset: the region of the AWS environment."""
+    filter_pattern: str | None = Field(default=None, max_length=1_024)
+    """What CloudWatch Logs filters by. Unset: the services. Empty: nothing, so that records a forwarder has split are seen."""
+    start: Start = "-15m"
+    """Where a first run begins: a distance back from now or a time."""
+    poll_interval_seconds: float = Field(default=60.0, ge=1, le=86_400)
+    """Pause between two polls."""
+    overlap_seconds: float = Field(default=1_800, ge=60, le=86_400)
+    """How far each poll looks back: events arrive late."""
+    sweep_interval_seconds: float = Field(default=3_600, ge=60, le=604_800)
+    """How often a deeper look back is made."""
+    sweep_depth_seconds: float = Field(default=86_400, ge=60, le=1_209_600)
+    """How far the deeper look back reaches. CloudWatch Logs refuses events older than 14 days."""
+    role_arn: RoleArn | None = None
+    """Role to assume."""
+    external_id: str | None = Field(default=None, min_length=2, max_length=1_224)
+    """External id that the role's trust policy asks for."""
+    endpoint_url: Url | None = None
+    """Another address of CloudWatch Logs."""
+
+
+SourceSettings: TypeAlias = Annotated[
+    FilesSource | LookupSource | S3Source | SqsSource | LogsSource, Field(discriminator="type")
+]
 
 
 class OtlpSink(_Settings):
@@ -313,6 +437,23 @@ class Mapping(_Settings):
     """For services without a preset: event source -> request parameter -> attribute that gets its value."""
 
 
+class Select(_Settings):
+    """Which events of the services are wanted. What is not wanted is counted as filtered, and nothing else."""
+
+    names: list[str] = Field(default_factory=list, max_length=10_000)
+    """Only these values of `eventName`. Empty: all."""
+    exclude_names: list[str] = Field(default_factory=list, max_length=10_000)
+    """Not these values of `eventName`."""
+    read_only: bool | None = None
+    """`true`: only calls that read; `false`: only calls that change something. Unset: both. A record that does not say is wanted under each."""
+    errors_only: bool = False
+    """Only calls that failed."""
+    accounts: list[AccountId] = Field(default_factory=list, max_length=10_000)
+    """Only events of these accounts. Empty: all."""
+    regions: list[Region] = Field(default_factory=list, max_length=64)
+    """Only events of these regions. Empty: all."""
+
+
 class Log(_Settings):
     """The exporter's own log, on standard error."""
 
@@ -337,6 +478,8 @@ class Settings(_Settings):
     """Services whose events are wanted: values of `eventSource`, compared exactly."""
     invoked_by_service: bool = False
     """Also take what these services did on the customer's behalf: records whose `userIdentity.invokedBy` is one of them."""
+    select: Select = Field(default_factory=Select)
+    """Which of their events are wanted."""
     sources: list[SourceSettings] = Field(default_factory=_default_source, min_length=1, max_length=256)
     """Where events are read. Unset: LookupEvents in the region of the AWS environment."""
     sink: SinkSettings | None = None
@@ -355,6 +498,8 @@ class Settings(_Settings):
     """What must not leave."""
     log: Log = Field(default_factory=Log)
     """The exporter's own log."""
+    concurrency: int = Field(default=64, ge=1, le=1_024)
+    """Partitions (folders, regions, queue workers) read at the same time, each in a thread."""
     shutdown_seconds: float = Field(default=20, ge=1, le=600)
     """After SIGTERM: how long the batch in flight may take to finish before it is abandoned."""
 

@@ -292,8 +292,8 @@ def _problem(details: ErrorDetails, tree: Any, names: Mapping[str, str]) -> Prob
         key, value, allowed = f"{key}.type", "", "required: says which kind it is"
     elif kind == "literal_error":
         allowed = f"one of {context.get('expected', '')}"
-    elif kind == "string_pattern_mismatch":
-        allowed = f"text that matches {context.get('pattern', '')}"
+    elif kind == "string_type":
+        allowed = "text; in quotes when it looks like a number"
     else:
         allowed = details["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     if (variable := names.get(key)) is not None:

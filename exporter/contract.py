@@ -100,6 +100,7 @@ class Batch:
         passed_over: records the source itself knows not to be wanted, by filter reason: read and filtered.
         through: up to this event time all has been read once this batch is committed; None: not known.
         receipts: the source's own, for settle and abandon; nobody else opens them.
+        listed: found by re-listing the bucket behind a queue, not by a message; what is new in it was lost there.
     """
 
     partition: Partition
@@ -110,6 +111,7 @@ class Batch:
     passed_over: Mapping[str, int] = field(default_factory=dict)
     through: datetime | None = None
     receipts: tuple[object, ...] = ()
+    listed: bool = False
 
 
 # -- values: from the pipeline to sink and state ------------------------------------------------------------------

@@ -298,6 +298,8 @@ class Pipeline:
         metrics.events_read.labels(source).inc(books.read)
         metrics.events_exported.labels(source).inc(books.published)
         metrics.events_duplicate.labels(source).inc(books.duplicate)
+        if batch.listed:
+            metrics.found_by_listing.labels(source).inc(books.published)
         for reason, count in books.filtered.items():
             metrics.events_filtered.labels(source, reason).inc(count)
         for reason, count in books.quarantined.items():

@@ -83,6 +83,11 @@ FILTER_REASONS: dict[str, str] = {
     "other_service": "its eventSource is not among `services`",
     "aggregated": "a five-minute summary, not an event",
     "digest": "a digest file of log file integrity validation",
+    "name": "its eventName is not among the chosen ones, or among the excluded",
+    "read_only": "it reads and writes were asked for, or the other way round",
+    "not_an_error": "the call succeeded and only errors were asked for",
+    "account": "its account is not among the chosen ones",
+    "region": "its awsRegion is not among the chosen ones",
 }
 
 
@@ -347,25 +352,57 @@ def parse(document: Document, *, observed_ns: int, depth: int = 64, size: int = 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which records are wanted.
+    """Which records are wanted: those that every part of it lets through. Values are compared exactly.
 
     Attributes:
-        services: values of ``eventSource``, compared exactly.
+        services: values of ``eventSource``.
         invoked_by_service: also what one of the services did on the customer's behalf: records of other services
             whose ``userIdentity.invokedBy`` is one of ``services``.
+        names: values of ``eventName``; empty: all.
+        exclude_names: values of ``eventName`` that are not wanted, whatever ``names`` says.
+        read_only: True: calls that read; False: calls that write; None: both. A record that does not say (``readOnly``
+            is absent, or neither true nor false) is wanted under each: nothing is lost for want of a field.
+        errors_only: records with an ``errorCode``, or with an ``errorMessage`` alone as a failed sign-in has it.
+        accounts: values of :attr:`Record.account_id`; empty: all, also records without one.
+        regions: values of ``awsRegion``; empty: all, also records without one.
     """
 
     services: Collection[str]
     invoked_by_service: bool = False
+    names: frozenset[str] = frozenset()
+    exclude_names: frozenset[str] = frozenset()
+    read_only: bool | None = None
+    errors_only: bool = False
+    accounts: frozenset[str] = frozenset()
+    regions: frozenset[str] = frozenset()
 
     def refuses(self, record: Record) -> str | None:
-        """The filter reason, a key of :data:`FILTER_REASONS`; None: the record is wanted."""
+        """The first filter reason, a key of :data:`FILTER_REASONS`; None: the record is wanted."""
         if text(record.fields.get("eventCategory")) == "Aggregated":
             return "aggregated"
-        if record.event_source in self.services:
-            return None
-        if self.invoked_by_service:
-            invoked_by = text(_mapping(record.fields.get("userIdentity")).get("invokedBy"))
-            if invoked_by in self.services:
-                return None
-        return "other_service"
+        if record.event_source not in self.services and not self._on_behalf(record):
+            return "other_service"
+        name = record.event_name
+        if name in self.exclude_names or (self.names and name not in self.names):
+            return "name"
+        if self.read_only is not None and _boolean(record.fields.get("readOnly")) is (not self.read_only):
+            return "read_only"
+        if self.errors_only and not record.error_code and not text(record.fields.get("errorMessage")):
+            return "not_an_error"
+        if self.accounts and record.account_id not in self.accounts:
+            return "account"
+        if self.regions and record.aws_region not in self.regions:
+            return "region"
+        return None
+
+    def _on_behalf(self, record: Record) -> bool:
+        if not self.invoked_by_service:
+            return False
+        return text(_mapping(record.fields.get("userIdentity")).get("invokedBy")) in self.services
+
+
+def _boolean(value: object) -> bool | None:
+    """true or false, also as the text that some deliveries make of it; None: neither."""
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "false": False}.get(text(value).lower())

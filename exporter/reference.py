@@ -133,6 +133,10 @@ def configuration() -> str:
             tag = f", `type: {get_args(kind.annotation)[0]}`" if kind else ""
             heading = f"{name}[]" if name == "sources" else name
             parts.append(f"\n## `{heading}`{tag}\n\n{(model.__doc__ or '').strip()}\n\n{_table(model)}")
+            for inner, inner_field in model.model_fields.items():
+                for nested in _variants(inner_field):
+                    about = (nested.__doc__ or "").strip()
+                    parts.append(f"\n### `{heading}.{inner}`{tag}\n\n{about}\n\n{_table(nested)}")
     return "".join(parts)
 
 
@@ -143,9 +147,11 @@ def config_example() -> str:
         for name, field in model.model_fields.items():
             variants = _variants(field)
             yield f"{indent}# {(field.description or '').strip()}"
-            if variants and name in ("web", "metrics", "mapping", "limits", "redact", "log"):
+            if len(variants) == 1 and name not in _EXAMPLES and _default(field) is not None:
                 yield f"{indent}{name}:"
                 yield from block(variants[0], {}, indent + "  ")
+            elif variants and name not in _EXAMPLES:
+                yield f"{indent}# {name}:"
             elif variants:
                 start = "- " if name == "sources" else "  "
                 lead = "" if name != "sink" else "# "
@@ -169,7 +175,18 @@ def config_example() -> str:
 _EXAMPLES: dict[str, list[tuple[type[BaseModel], dict[str, Any]]]] = {
     "sources": [
         (config.LookupSource, {"name": "event-history", "type": "lookup", "regions": ["us-east-1"]}),
-        (config.FilesSource, {"name": "archive", "type": "files", "path": "/var/lib/trail"}),
+        (config.FilesSource, {"name": "folder", "type": "files", "path": "/var/lib/trail"}),
+        (config.S3Source, {"name": "archive", "type": "s3", "bucket": "trail-archive"}),
+        (
+            config.SqsSource,
+            {
+                "name": "queue",
+                "type": "sqs",
+                "queue_url": "https://sqs.us-east-1.amazonaws.com/111122223333/trail",
+                "buckets": ["trail-archive"],
+            },
+        ),
+        (config.LogsSource, {"name": "group", "type": "logs", "log_group": "trail"}),
     ],
     "sink": [(config.OtlpSink, {"type": "otlp", "endpoint": "http://localhost:4318"})],
     "state": [(config.SqliteState, {"type": "sqlite", "path": "/var/lib/cloudtrail-exporter/state.db"})],

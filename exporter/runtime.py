@@ -1,11 +1,16 @@
-"""A worker per partition: poll, deliver, wait; hold on errors as the tree of :mod:`exporter.errors` says."""
+"""A worker per partition: poll, deliver, wait; hold on errors as the tree of :mod:`exporter.errors` says.
+
+Threads are bounded, partitions are not: an organization has hundreds, and most of them are waiting.
+"""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
@@ -61,7 +66,7 @@ class _View:
 
 
 class Worker:
-    """Reads one partition in sequence, in a thread of its own.
+    """Reads one partition in sequence.
 
     Args:
         once: leave when caught up (``drain``).
@@ -102,38 +107,52 @@ class Worker:
         metrics.preset(source=partition.source, partition=partition.key)
 
     def run(self) -> None:
-        """Until asked to stop, switched off, fenced, or (``once``) caught up. Never raises; see :attr:`error`."""
-        while True:
+        """Step until there is no next step. Never raises; see :attr:`error`."""
+        while (pause := self.step()) is not None:
             try:
-                if not self._poll():
-                    continue
-                if self._once:
-                    self._stand("done")
-                    return
-                self._clock.wait(self.source.interval)
+                self._clock.wait(pause)
             except Stopping:
                 return
-            except SwitchedOff as error:
-                self._stand("off", error)
-                _log.warning("partition switched off: %s", error, extra=self._extra(reason=error.reason))
-                return
-            except _GivenUp as error:
-                self.error = error.cause
-                self._stand("failed", error.cause)
-                return
-            except Fenced as error:
-                self.error = error
-                self._stand("failed", error)
-                _log.critical("another process owns the state now: %s", error, extra=self._extra())
-                return
-            except Exception as error:  # a bug of ours, or of a library: the loop must outlive it
-                self._metrics.worker_restarts.labels(self.partition.source).inc()
-                _log.exception("worker failed, it starts again", extra=self._extra())
-                try:
-                    self._hold(ExporterError(f"{type(error).__name__}: {error}", reason="bug"))
-                except (Stopping, _GivenUp):
-                    self.error = error
-                    return
+
+    def step(self) -> float | None:
+        """Read until caught up; returns the seconds until the next step.
+
+        None: asked to stop, switched off, fenced, given up, or (``once``) caught up. Never raises.
+        """
+        try:
+            if not self._poll():
+                return 0.0
+            if self._once:
+                self._stand("done")
+                return None
+            return self.source.interval
+        except Stopping:
+            return None
+        except SwitchedOff as error:
+            self._stand("off", error)
+            _log.warning("partition switched off: %s", error, extra=self._extra(reason=error.reason))
+        except _GivenUp as error:
+            self.error = error.cause
+            self._stand("failed", error.cause)
+        except Fenced as error:
+            self.error = error
+            self._stand("failed", error)
+            _log.critical("another process owns the state now: %s", error, extra=self._extra())
+        except Exception as error:  # a bug of ours, or of a library: the loop must outlive it
+            return self._survive(error)
+        return None
+
+    def _survive(self, error: Exception) -> float | None:
+        self._metrics.worker_restarts.labels(self.partition.source).inc()
+        _log.exception("worker failed, it starts again", extra=self._extra())
+        try:
+            self._hold(ExporterError(f"{type(error).__name__}: {error}", reason="bug"))
+        except Stopping:
+            return None
+        except _GivenUp:
+            self.error = error
+            return None
+        return 0.0
 
     def _poll(self) -> bool:
         """One read; whether it caught up. Trouble of the source holds here, that of sink and state inside deliver."""
@@ -243,6 +262,7 @@ class Runtime:
     """All workers of a process.
 
     Attributes:
+        concurrency: partitions read at the same time, each in a thread.
         types: name of a source -> its type, for people and metrics.
         horizon: how long identities are remembered; what is older is pruned once an hour.
         discover_seconds: how often sources are asked for new partitions.
@@ -256,6 +276,7 @@ class Runtime:
     metrics: Metrics
     rng: random.Random
     horizon: timedelta
+    concurrency: int = 64
     types: Mapping[str, str] = field(default_factory=dict)
     once: bool = False
     give_up_seconds: float | None = None
@@ -266,6 +287,9 @@ class Runtime:
     _complaints: dict[str, str] = field(default_factory=dict)
     _discovered: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _due: list[tuple[float, int, Worker]] = field(default_factory=list)
+    _serving: int = 0
+    _turns: Iterator[int] = field(default_factory=itertools.count)
     _error: BaseException | None = None
 
     def start(self) -> None:
@@ -374,13 +398,34 @@ class Runtime:
             give_up_seconds=self.give_up_seconds,
         )
         self.workers.append(worker)
+        self._push(self.clock.monotonic(), worker)
+        with self._lock:
+            spawn = self._serving < self.concurrency
+            self._serving += spawn
+        if spawn:
+            self._spawn(self._serve, f"worker-{self._serving}")
 
-        def run() -> None:
-            worker.run()
-            if isinstance(worker.error, Fenced):
+    def _push(self, due: float, worker: Worker) -> None:
+        with self._lock:
+            heapq.heappush(self._due, (due, next(self._turns), worker))
+
+    def _serve(self) -> None:
+        """Take the partition that is due first, wait for its time, let it take its step, put it back."""
+        while True:
+            with self._lock:
+                if not self._due:
+                    self._serving -= 1
+                    return
+                due, _, worker = heapq.heappop(self._due)
+            try:
+                self.clock.wait(due - self.clock.monotonic())
+            except Stopping:
+                return
+            pause = worker.step()
+            if pause is not None:
+                self._push(self.clock.monotonic() + pause, worker)
+            elif isinstance(worker.error, Fenced):
                 self.on_end()
-
-        self._spawn(run, f"worker-{partition}")
 
     def _prune(self) -> None:
         """Once an hour: forget what is behind the horizon."""

@@ -9,7 +9,7 @@ import random
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -59,6 +59,11 @@ def _limits(limits: config.Limits) -> Limits:
     return Limits(**limits.model_dump())
 
 
+def _wanted(settings: config.Settings) -> frozenset[bytes]:
+    """What a record of the services cannot do without; files are searched for it before anything is parsed."""
+    return frozenset(name.encode() for name in settings.services)
+
+
 def _files(key: str, source: config.FilesSource, parts: _Parts) -> Source:
     from exporter.sources.files import FilesSource
 
@@ -70,25 +75,15 @@ def _files(key: str, source: config.FilesSource, parts: _Parts) -> Source:
         interval=source.poll_interval_seconds,
         settle_seconds=source.settle_seconds,
         watch=parts.watch,
+        wanted=_wanted(parts.settings),
     )
 
 
 def _lookup(key: str, source: config.LookupSource, parts: _Parts) -> Source:
-    from exporter.sources.aws import default_region
     from exporter.sources.lookup import LookupSource
     from exporter.sources.ratelimit import RateLimits
 
-    regions: Sequence[str] = source.regions
-    if not regions:
-        try:
-            region = default_region()
-        except Blocked as error:
-            raise ConfigError([Problem(f"{key}.regions", "", str(error))]) from error
-        if not region:
-            raise ConfigError(
-                [Problem(f"{key}.regions", "", "required, because the environment has no region: set it or AWS_REGION")]
-            )
-        regions = [region]
+    regions: Sequence[str] = source.regions or [_environment_region(f"{key}.regions")]
     if "rate" not in parts.shared:
         parts.shared["rate"] = RateLimits(clock=parts.clock)
     return LookupSource(
@@ -108,6 +103,121 @@ def _lookup(key: str, source: config.LookupSource, parts: _Parts) -> Source:
         metrics=parts.metrics,
         rng=parts.rng,
     )
+
+
+def _s3(key: str, source: config.S3Source, parts: _Parts) -> Source:
+    from exporter.sources.s3 import S3Source
+
+    return S3Source(
+        name=source.name,
+        bucket=source.bucket,
+        prefix=source.prefix,
+        organization=source.organization,
+        accounts=source.accounts,
+        regions=source.regions,
+        start=config.start_of(source.start) if source.start else None,
+        end=_moment(source.end, parts) if source.end else None,
+        interval=source.poll_interval_seconds,
+        overlap=timedelta(seconds=source.overlap_seconds),
+        sweep_interval=timedelta(seconds=source.sweep_interval_seconds),
+        sweep_depth=timedelta(seconds=source.sweep_depth_seconds),
+        discover_interval=source.discover_interval_seconds,
+        downloads=source.downloads,
+        region=source.region,
+        role_arn=source.role_arn,
+        external_id=source.external_id,
+        endpoint_url=source.endpoint_url,
+        wanted=_wanted(parts.settings),
+        limits=_limits(parts.settings.limits),
+        clock=parts.clock,
+        metrics=parts.metrics,
+    )
+
+
+def _moment(value: str, parts: _Parts) -> datetime:
+    given = config.start_of(value)
+    return given if isinstance(given, datetime) else parts.clock.now() - given
+
+
+def _sqs(key: str, source: config.SqsSource, parts: _Parts) -> Source:
+    from exporter.sources.sqs import SqsSource
+
+    relist: Source | None = None
+    if source.relist is not None:
+        if source.relist.bucket not in source.buckets:
+            allowed = f"one of {key}.buckets: {', '.join(source.buckets)}"
+            raise ConfigError([Problem(f"{key}.relist.bucket", source.relist.bucket, allowed)])
+        relist = _s3(
+            f"{key}.relist",
+            config.S3Source(
+                name=f"{source.name}-relist",
+                type="s3",
+                bucket=source.relist.bucket,
+                prefix=source.relist.prefix,
+                start=source.relist.start,
+                poll_interval_seconds=source.relist.poll_interval_seconds,
+                role_arn=source.role_arn,
+                external_id=source.external_id,
+                endpoint_url=source.s3_endpoint_url,
+            ),
+            parts,
+        )
+    return SqsSource(
+        name=source.name,
+        queue_url=source.queue_url,
+        buckets=source.buckets,
+        visibility_seconds=source.visibility_seconds,
+        workers=source.workers,
+        role_arn=source.role_arn,
+        external_id=source.external_id,
+        endpoint_url=source.endpoint_url,
+        s3_endpoint_url=source.s3_endpoint_url,
+        relist=relist,
+        limits=_limits(parts.settings.limits),
+        clock=parts.clock,
+        metrics=parts.metrics,
+        rng=parts.rng,
+    )
+
+
+def _logs(key: str, source: config.LogsSource, parts: _Parts) -> Source:
+    from exporter.sources.logs import LogsSource
+    from exporter.sources.ratelimit import RateLimits
+
+    if "logs_rate" not in parts.shared:
+        parts.shared["logs_rate"] = RateLimits(clock=parts.clock, rate=4.5, burst=5)
+    return LogsSource(
+        name=source.name,
+        log_group=source.log_group,
+        region=source.region or _environment_region(f"{key}.region"),
+        services=parts.settings.services,
+        invoked_by_service=parts.settings.invoked_by_service,
+        filter_pattern=source.filter_pattern,
+        limits=parts.shared["logs_rate"],
+        start=config.start_of(source.start),
+        interval=source.poll_interval_seconds,
+        overlap=timedelta(seconds=source.overlap_seconds),
+        sweep_interval=timedelta(seconds=source.sweep_interval_seconds),
+        sweep_depth=timedelta(seconds=source.sweep_depth_seconds),
+        role_arn=source.role_arn,
+        external_id=source.external_id,
+        endpoint_url=source.endpoint_url,
+        clock=parts.clock,
+        metrics=parts.metrics,
+        rng=parts.rng,
+    )
+
+
+def _environment_region(key: str) -> str:
+    from exporter.sources.aws import default_region
+
+    try:
+        region = default_region()
+    except Blocked as error:
+        raise ConfigError([Problem(key, "", str(error))]) from error
+    if not region:
+        raise ConfigError([Problem(key, "", "required, because the environment has no region: set it or AWS_REGION")])
+    return region
 
 
 # -- sinks ----------------------------------------------------------------------------------------------------------
@@ -171,6 +281,9 @@ def _memory(key: str, state: config.MemoryState, parts: _Parts) -> State:
 SOURCES: Mapping[type, Callable[[str, Any, _Parts], Source]] = {
     config.FilesSource: _files,
     config.LookupSource: _lookup,
+    config.S3Source: _s3,
+    config.SqsSource: _sqs,
+    config.LogsSource: _logs,
 }
 SINKS: Mapping[type, Callable[[str, Any, _Parts, Mapper], Sink]] = {
     config.OtlpSink: _otlp,
@@ -205,6 +318,20 @@ def _mapper(settings: config.Settings, metrics: Metrics) -> Mapper:
         credential_id=redact.credential_id == "keep",
     )
     return Mapper(options, on_anomaly=lambda kind: metrics.record_anomalies.labels(kind).inc())
+
+
+def _selection(settings: config.Settings) -> Selection:
+    select = settings.select
+    return Selection(
+        services=frozenset(settings.services),
+        invoked_by_service=settings.invoked_by_service,
+        names=frozenset(select.names),
+        exclude_names=frozenset(select.exclude_names),
+        read_only=select.read_only,
+        errors_only=select.errors_only,
+        accounts=frozenset(select.accounts),
+        regions=frozenset(select.regions),
+    )
 
 
 def _chosen_sink(settings: config.Settings, environ: Mapping[str, str]) -> config.SinkSettings:
@@ -312,7 +439,7 @@ def build(
     pipeline = Pipeline(
         sink=sink,
         state=state,
-        selection=Selection(frozenset(settings.services), settings.invoked_by_service),
+        selection=_selection(settings),
         fold=LabelFolder(
             known={name: tuple(service.operations) for name, service in SERVICES.items()},
             services=settings.services,
@@ -338,6 +465,11 @@ def build(
         rng=parts.rng,
         types={source.name: source.type for source in settings.sources},
         horizon=timedelta(days=settings.state.horizon_days),
+        concurrency=settings.concurrency,
+        discover_seconds=min(
+            [source.discover_interval_seconds for source in settings.sources if isinstance(source, config.S3Source)],
+            default=300.0,
+        ),
         once=once,
         give_up_seconds=give_up_seconds,
         on_end=on_end,
@@ -428,9 +560,7 @@ def findings(settings: config.Settings, *, environ: Mapping[str, str] = os.envir
         try:
             check = getattr(part, "check", None)
             results = list(check()) if check else []
-            found += [replace(result, subject=f"{subject}: {result.subject}") for result in results] or [
-                Finding("ok", subject, "can be opened")
-            ]
+            found += results or [Finding("ok", subject, "can be opened")]
         finally:
             part.close()
     return found
@@ -458,6 +588,12 @@ def _reading(settings: config.Settings) -> str:
             case config.LookupSource():
                 where = ", ".join(source.regions) or "the region of the environment"
                 return f"{source.name}: LookupEvents in {where}"
+            case config.S3Source():
+                return f"{source.name}: trail files in s3://{source.bucket}/{source.prefix}"
+            case config.SqsSource():
+                return f"{source.name}: queue {source.queue_url}"
+            case config.LogsSource():
+                return f"{source.name}: log group {source.log_group}"
 
     return f"{', '.join(settings.services)} from {'; '.join(map(words, settings.sources))}"
 

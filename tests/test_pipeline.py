@@ -326,3 +326,15 @@ def _documents(*numbers: int):
     from exporter.contract import Document
 
     return [Document(event(number), f"test#{number}") for number in numbers]
+
+
+def test_what_only_a_listing_found_is_counted():
+    """New events of a listed batch were lost on their way through the queue; known ones were not."""
+    whole = Whole(ScriptedSink())
+    source = ScriptedSource({"p": []})
+    partition = Partition("scripted", "p")
+    whole.metrics.preset(source="scripted", source_type="sqs")
+    whole.pipeline.deliver(source, Batch(partition, tuple(_documents(1))), no_hold)
+    whole.pipeline.deliver(source, Batch(partition, tuple(_documents(1, 2)), listed=True), no_hold)
+    name = "cloudtrail_exporter_found_by_listing_total"
+    assert whole.metrics.registry.get_sample_value(name, {"source": "scripted"}) == 1

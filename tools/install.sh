@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the real servers of `make e2e` into .tools/bin, which git ignores. A tool that is there at the version pinned
-# in tools/versions.env is left alone. Needs Go for the Collector and apt for Prometheus; needs no root and starts nothing.
+# in tools/versions.env is left alone. Needs Go for the Collector and MinIO, apt for Prometheus; needs no root, starts nothing.
 #
 #   tools/install.sh              all of them
 #   tools/install.sh prometheus   one of them
@@ -70,10 +70,28 @@ install_prometheus() {
     done_in "prometheus $PROMETHEUS_VERSION" "$began"
 }
 
-if [[ $# -eq 0 ]]; then set -- otelcol prometheus; fi
+install_minio() {
+    local began=$SECONDS work=$tools/minio
+    if stamped minio "$MINIO_VERSION"; then echo "minio $MINIO_VERSION: already here"; return; fi
+    have go "it compiles MinIO from the Go module proxy" || return 1
+    echo "minio $MINIO_VERSION: building, some minutes"
+    rm -rf "$work" "$tools/minio.stamp"
+    mkdir -p "$work"
+    if ! CGO_ENABLED=0 GOBIN=$work go install -trimpath -ldflags '-s -w' "github.com/minio/minio@v$MINIO_VERSION" \
+        >"$work/build.log" 2>&1; then
+        tail -n 30 "$work/build.log" >&2
+        return 1
+    fi
+    mv "$work/minio" "$bin/minio"
+    rm -rf "$work"
+    echo "$MINIO_VERSION" >"$tools/minio.stamp"
+    done_in "minio $MINIO_VERSION" "$began"
+}
+
+if [[ $# -eq 0 ]]; then set -- otelcol prometheus minio; fi
 for tool in "$@"; do
     case $tool in
-        otelcol | prometheus) "install_$tool" ;;
-        *) echo "tools: no such tool: $tool (otelcol, prometheus)" >&2; exit 2 ;;
+        otelcol | prometheus | minio) "install_$tool" ;;
+        *) echo "tools: no such tool: $tool (otelcol, prometheus, minio)" >&2; exit 2 ;;
     esac
 done

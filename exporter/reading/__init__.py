@@ -2,6 +2,9 @@
 
 Three steps: :mod:`~exporter.reading.decompress` makes text of bytes, :mod:`~exporter.reading.split` records of text,
 and they are counted here. Whatever the input does, what is held is a few times ``limits.record_bytes``.
+
+Records that cannot be of a wanted service are counted and not yielded (:mod:`~exporter.reading.sift`); a file
+of ordinary size is sifted in one go (:mod:`~exporter.reading.whole`).
 """
 
 from __future__ import annotations
@@ -10,8 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from exporter.reading.decompress import Readable, plain_chunks
+from exporter.reading.sift import sift_for
 from exporter.reading.split import SAMPLE_BYTES, Splitter
-from exporter.record import Item, Malformed
+from exporter.reading.unwrap import unwrapped, wraps
+from exporter.reading.whole import ORDINARY, Again, Whole, read_all, sifted
+from exporter.record import Document, Item, Malformed
 
 __all__ = ["SAMPLE_BYTES", "Limits", "Readable", "Reading"]
 
@@ -48,31 +54,84 @@ class Reading:
         origin: what the origin of its items begins with: ``origin#17``.
         version: which state of the file this is, so that a repaired file is another one in quarantine.
         size: bytes in the stream as far as known; 0 when unknown.
+        wanted: values of ``eventSource`` in UTF-8. A record whose text cannot hold one of them is passed over as
+            ``other_service``, also if it is odd in itself; one that is yielded may still be of another service. None:
+            all are yielded.
     """
 
     #: The origin of what concerns the file as a whole.
     whole: str
 
-    def __init__(self, stream: Readable, *, origin: str, version: str, size: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        stream: Readable,
+        *,
+        origin: str,
+        version: str,
+        size: int,
+        limits: Limits,
+        wanted: frozenset[bytes] | None = None,
+    ) -> None:
         self.whole = f"{origin} ({version})"
+        self._stream = stream
+        self._origin = origin
         self._size = size
         self._limits = limits
-        chunks = plain_chunks(
-            stream, size=size, file_bytes=limits.file_bytes, plain_bytes=limits.plain_bytes, ratio=limits.ratio
-        )
-        self._splitter = Splitter(chunks, origin=origin, whole=self.whole, size=size, record_bytes=limits.record_bytes)
+        self._sift = sift_for(wanted)
+        self._passed_over: dict[str, int] = {}
 
     @property
     def passed_over(self) -> Mapping[str, int]:
         """Records known not to be wanted so far, by filter reason: a digest file counts as one."""
-        return self._splitter.passed_over
+        return self._passed_over
 
     def __iter__(self) -> Iterator[Item]:
-        left = self._limits.file_records
-        for item in self._splitter.items():
-            if left == 0:
-                detail = f"more than {self._limits.file_records} records (limits.file_records); the rest was not read"
-                yield Malformed("too_many_records", detail, self.whole, b"", self._size)
-                return
-            left -= 1
+        whole = self._at_once()
+        if whole is None:
+            yield from self._items()
+            return
+        if passed_over := whole.records - len(whole.held):
+            self._passed_over["other_service"] = passed_over
+        for number, text in whole.held:
+            yield Document(unwrapped(text) if wraps(text) else text, f"{self._origin}#{number}")
+
+    def _at_once(self) -> Whole | None:
+        """The file, if it is of ordinary size and in order; else its bytes are there to be read again."""
+        limits, size = self._limits, self._size
+        if self._sift is None or not 0 < size <= min(ORDINARY, limits.file_bytes):
+            return None
+        data = read_all(self._stream, size)
+        whole = None
+        if len(data) == size:
+            whole = sifted(data, sift=self._sift, most_bytes=limits.plain_bytes, record_bytes=limits.record_bytes)
+        if whole is None or whole.records > limits.file_records:
+            self._stream = Again(data, self._stream)
+            return None
+        return whole
+
+    def _items(self) -> Iterator[Item]:
+        limits = self._limits
+        chunks = plain_chunks(
+            self._stream,
+            size=self._size,
+            file_bytes=limits.file_bytes,
+            plain_bytes=limits.plain_bytes,
+            ratio=limits.ratio,
+        )
+        splitter = Splitter(
+            chunks,
+            origin=self._origin,
+            whole=self.whole,
+            size=self._size,
+            record_bytes=limits.record_bytes,
+            records=limits.file_records,
+            sift=self._sift,
+            passed_over=self._passed_over,
+        )
+        for item in splitter.items():
+            if splitter.seen > limits.file_records:
+                break
             yield item
+        if splitter.seen > limits.file_records:
+            detail = f"more than {limits.file_records} records (limits.file_records); the rest was not read"
+            yield Malformed("too_many_records", detail, self.whole, b"", self._size)

@@ -16,7 +16,7 @@ from isal.igzip_lib import DECOMP_GZIP, IgzipDecompressor, IsalError
 __all__ = ["CHUNK", "Damaged", "Readable", "plain_chunks"]
 
 #: Bytes of plain text in one piece; what a reader holds of a file at a time is a small multiple of this.
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
 
 _MAGIC = b"\x1f\x8b"
 #: A damaged block takes back what was unpacked in the same step: small steps lose little.

@@ -15,13 +15,14 @@ if not, a slower and exact scan goes from value to value and finds the broken on
 from __future__ import annotations
 
 import re
-from collections import Counter
+import sys
 from collections.abc import Iterator
 
 from exporter.reading.decompress import CHUNK, Damaged
 from exporter.reading.scan import Scan, lenient, looks_like_a_record, record_starts, valid, value_end
+from exporter.reading.sift import Sift
 from exporter.reading.stretch import ENVELOPE_KEYS, LISTS, STRETCH, Stretch, whole_elements, whole_lines
-from exporter.reading.unwrap import unwrapped
+from exporter.reading.unwrap import unwrapped, wraps
 from exporter.reading.window import Window
 from exporter.record import Document, Item, Malformed
 
@@ -53,14 +54,30 @@ class Splitter:
         whole: the origin of what concerns the text as a whole.
         size: bytes of what the text was made from, to say with that; 0 when unknown.
         record_bytes: a value larger than this is not held, but skipped and reported.
+        records: so many at most are passed over; the caller stops at the first item for which :attr:`seen` is larger.
+        sift: tells records that cannot be wanted; they are counted and not yielded. None: all are yielded.
     """
 
-    def __init__(self, chunks: Iterator[bytes], *, origin: str, whole: str, size: int, record_bytes: int) -> None:
+    def __init__(
+        self,
+        chunks: Iterator[bytes],
+        *,
+        origin: str,
+        whole: str,
+        size: int,
+        record_bytes: int,
+        records: int = sys.maxsize,
+        sift: Sift | None = None,
+        passed_over: dict[str, int] | None = None,
+    ) -> None:
         self._window = Window(chunks, limit=record_bytes + CHUNK, sample=SAMPLE_BYTES)
         self._origin = origin
         self._whole = whole
         self._size = size
-        self._number = 0
+        self._records = records
+        self._sift = sift
+        #: Records and broken things so far, yielded or passed over.
+        self.seen = 0
         self._first = True
         self._over = False
         #: How far lines are tried together: less after a broken one, then more again.
@@ -68,7 +85,7 @@ class Splitter:
         #: Up to this place of the text no stretches are tried: one failed, and the exact scan looks for the reason.
         self._careful_to = 0
         #: Records known not to be wanted, by filter reason.
-        self.passed_over: Counter[str] = Counter()
+        self.passed_over: dict[str, int] = {} if passed_over is None else passed_over
 
     def items(self) -> Iterator[Item]:
         """Every record of the text, and what is wrong with it, in the order of the text."""
@@ -100,28 +117,39 @@ class Splitter:
     # -- what is yielded -------------------------------------------------------------------------------------------
 
     def _region(self, stretch: Stretch) -> Iterator[Item]:
-        """The items of a stretch of whole values.
-
-        Here is the place to search all of its text for a service's name, and to pass over the stretch unsplit.
-        """
-        wrapped = b'"CloudTrailEvent"' in stretch.text or b'"message"' in stretch.text
+        """The items of a stretch of whole values; those that cannot be wanted are only counted."""
+        sift = self._sift
+        if sift is not None and not sift.may_hold(stretch.text):
+            self._pass_over(len(stretch.values))
+            return
+        wrapped = wraps(stretch.text)
         for raw in stretch.values:
             # A Raw is a view that keeps the whole stretch alive: copy.
-            yield self._document(bytes(raw), wrapped=wrapped)
+            text = bytes(raw)
+            if sift is None or sift.may_hold(text):
+                yield self._document(text, wrapped=wrapped)
+            else:
+                self._pass_over(1)
+
+    def _pass_over(self, count: int) -> None:
+        allowed = min(count, self._records - self.seen)
+        if allowed > 0:
+            self.passed_over["other_service"] = self.passed_over.get("other_service", 0) + allowed
+        self.seen += count
 
     def _document(self, text: bytes, *, wrapped: bool = True) -> Document:
-        self._number += 1
+        self.seen += 1
         if wrapped or text[:1] == b'"':
             text = unwrapped(text)
-        return Document(text, f"{self._origin}#{self._number}")
+        return Document(text, f"{self._origin}#{self.seen}")
 
     def _malformed(self, end: int, reason: str, detail: str) -> Malformed:
         """One item for all up to the offset; reading goes on behind it."""
-        self._number += 1
+        self.seen += 1
         sample = self._window.head(end).rstrip(b" \t\r\n,")
         self._window.take(end)
         self._careful_to = 0
-        return Malformed(reason, detail, f"{self._origin}#{self._number}", sample, end)
+        return Malformed(reason, detail, f"{self._origin}#{self.seen}", sample, end)
 
     def _problem(self, damage: Damaged, sample: bytes) -> Malformed:
         return Malformed(damage.reason, damage.detail, self._whole, sample[:SAMPLE_BYTES], self._size)
@@ -212,7 +240,7 @@ class Splitter:
         if opened:
             window.take(end)
         elif len(keys & _DIGEST) >= 2:
-            self.passed_over["digest"] += 1
+            self.passed_over["digest"] = self.passed_over.get("digest", 0) + 1
             window.take(end)
         elif window.gone:
             yield self._malformed(end, "record_too_large", f"{end} bytes")

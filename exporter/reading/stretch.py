@@ -21,7 +21,7 @@ LISTS = frozenset({b'"Records"', b'"Events"', b'"logEvents"'})
 ENVELOPE_KEYS = (*sorted(LISTS), b'"digestStartTime"')
 
 #: Bytes of the longest run that is tried.
-STRETCH = 2 * CHUNK
+STRETCH = 4 * CHUNK
 #: How many ends are guessed before the caller has to look exactly.
 _TRIES = 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["unwrapped"]
+__all__ = ["unwrapped", "wraps"]
 
 _string = msgspec.json.Decoder(str).decode
 
@@ -18,6 +18,11 @@ class _Wrapper(msgspec.Struct):
 
 
 _wrapper = msgspec.json.Decoder(_Wrapper).decode
+
+
+def wraps(text: bytes) -> bool:
+    """Whether some value of the text may be something to unwrap; a quick look."""
+    return b'"CloudTrailEvent"' in text or b'"message"' in text or text[:1] == b'"'
 
 
 def unwrapped(text: bytes) -> bytes:

@@ -22,7 +22,7 @@ import msgspec
 
 from exporter import __version__
 from exporter.contract import Clock
-from exporter.errors import Blocked, SwitchedOff
+from exporter.errors import Blocked, ExporterError, SwitchedOff
 from exporter.metrics import Metrics
 from exporter.sources.aws_errors import host_unknown, translated
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from botocore.session import Session
 
 __all__ = ["Clients", "account_of", "default_region"]
+
+#: Operations whose IAM action has another name (Service Authorization Reference, "Amazon S3").
+_ACTIONS = {"ListObjectsV2": "ListBucket"}
 
 #: Whose endpoints are kept of botocore's list.
 _SERVICES = frozenset({"athena", "cloudtrail", "dynamodb", "logs", "s3", "sqs", "sts"})
@@ -84,6 +87,7 @@ class Clients:
             not in it as a rule: ``AWS_ENDPOINT_URL_STS`` redirects it.
         connect_timeout: seconds.
         read_timeout: seconds without a byte. LookupEvents was seen to take 35.
+        connections: how many are kept open to one service and region; as many as threads that call at once.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Clients:
         endpoints: Mapping[str, str] | None = None,
         connect_timeout: float = 10,
         read_timeout: float = 60,
+        connections: int = 10,
     ) -> None:
         self._clock = clock
         self._metrics = metrics
@@ -103,6 +108,7 @@ class Clients:
         self._external_id = external_id
         self._endpoints = dict(endpoints or {})
         self._timeouts = (connect_timeout, read_timeout)
+        self._connections = connections
         self._lock = threading.RLock()
         self._built: _Built | None = None
 
@@ -120,6 +126,9 @@ class Clients:
     def call(self, service: str, operation: str, *, region: str, **parameters: Any) -> dict[str, Any]:
         """One request and its answer; never repeated by botocore, so that each one is counted and paced.
 
+        One exception: S3 names the region of a bucket that lies elsewhere, and botocore asks there, once, and from
+        then on. A body that streams (GetObject) is read after this returned: see :meth:`broken`.
+
         Args:
             operation: as the API calls it: ``LookupEvents``; the ``api`` label of the metrics.
 
@@ -134,7 +143,7 @@ class Clients:
             client = self._client(built, service, region)
             answer = _method(client, operation)(**parameters)
         except Exception as error:
-            found = translated(error, action=f"{service}:{operation}", region=region, who=self.who)
+            found = translated(error, action=_action(service, operation), region=region, who=self.who)
             if found is None:
                 self._metrics.aws_api_request_failures.labels(operation, "bug").inc()
                 raise
@@ -149,6 +158,12 @@ class Clients:
         finally:
             self._metrics.aws_api_request_duration.labels(operation).observe(self._clock.monotonic() - began)
         return answer
+
+    def broken(self, error: Exception, service: str, operation: str, *, region: str) -> ExporterError | None:
+        """What an error means that came while an answer's body was read, counted; None: not AWS's, a bug of ours."""
+        found = translated(error, action=_action(service, operation), region=region, who=self.who)
+        self._metrics.aws_api_request_failures.labels(operation, found.reason if found else "bug").inc()
+        return found
 
     def identity(self, region: str) -> tuple[str, str]:
         """Account and ARN of who asks, from STS; no permission is needed for that.
@@ -212,6 +227,7 @@ class Clients:
             read_timeout=read,
             retries={"total_max_attempts": 1, "mode": "standard"},
             tcp_keepalive=True,
+            max_pool_connections=self._connections,
             user_agent_extra=f"cloudtrail-exporter/{__version__}",
         )
 
@@ -275,6 +291,11 @@ class _Chain:
 
     def load_credentials(self) -> Credentials:
         return self._credentials
+
+
+def _action(service: str, operation: str) -> str:
+    """The IAM action that allows the operation."""
+    return f"{service}:{_ACTIONS.get(operation, operation)}"
 
 
 def _method(client: BaseClient, operation: str) -> Callable[..., dict[str, Any]]:

@@ -1,8 +1,9 @@
 """AWS error -> our error tree, as one table: by error code, by botocore exception, by HTTP status.
 
-Codes: the "Errors" of the CloudTrail LookupEvents API reference, the "Common Errors" every service shares, and the
-throttling codes that botocore's standard retry mode knows. Nothing of botocore is imported: its exceptions are known by
-the names of their classes, so that naming an error does not load the library.
+Codes: the "Errors" of the CloudTrail LookupEvents API reference, the "Common Errors" every service shares, the "Error
+Responses" of the S3 API reference, and the throttling codes that botocore's standard retry mode knows. Nothing of
+botocore is imported: its exceptions are known by the names of their classes, so that naming an error does not load the
+library.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ _PERMISSION = (
     "Allow {action} in the policies of this identity, in service control policies above it and, to assume a role, in "
     "the role's trust policy (external id included)."
 )
+_KEY = (
+    "Allow kms:Decrypt on the key, in the policies of this identity and in the key policy (an encryption context in "
+    "its conditions must match), and keep the key enabled."
+)
 _CREDENTIALS = "Give valid credentials; files and roles are read again at the next try."
 _REGION_OR_KEY = _CREDENTIALS + " An opt-in region that is not enabled for the account answers the same."
 _CLOCK = "Set the machine's clock: AWS refuses a signature that is more than 5 minutes off."
@@ -38,6 +43,8 @@ _OURS = "This is an error of the configuration or of the exporter: nothing is sk
 _THROTTLED = _Row(Retryable, "throttled")
 _SERVER = _Row(Retryable, "server")
 _DENIED = _Row(Blocked, "access_denied", _PERMISSION)
+_KEY_DENIED = _Row(Blocked, "access_denied", _KEY)
+_ELSEWHERE = _Row(Blocked, "redirect", "Set `region` to the bucket's own, and the endpoint to one of that region.")
 _EXPIRED = _Row(Blocked, "expired_credentials", _CREDENTIALS)
 _UNKNOWN_KEY = _Row(Blocked, "expired_credentials", _REGION_OR_KEY)
 _SKEWED = _Row(Blocked, "expired_credentials", _CLOCK)
@@ -49,6 +56,7 @@ _CODES: dict[str, _Row] = {
         (
             "BandwidthLimitExceeded",
             "EC2ThrottledException",
+            "KMS.ThrottlingException",
             "LimitExceededException",
             "PriorRequestNotComplete",
             "ProvisionedThroughputExceededException",
@@ -118,6 +126,22 @@ _CODES: dict[str, _Row] = {
         ),
         _UNSUPPORTED,
     ),
+    # S3.
+    **dict.fromkeys(("AccountProblem", "AllAccessDisabled"), _Row(Blocked, "access_denied", "Ask AWS Support.")),
+    **dict.fromkeys(
+        (
+            "AuthorizationHeaderMalformed",
+            "IllegalLocationConstraintException",
+            "PermanentRedirect",
+            "Redirect",
+            "TemporaryRedirect",
+        ),
+        _ELSEWHERE,
+    ),
+    "NoSuchBucket": _Row(Blocked, "not_found", "Check `bucket`, and the account and endpoint it is asked for at."),
+    # The object reader answers these two itself: archived is for quarantine, gone is gone.
+    "InvalidObjectState": _Row(Blocked, "unsupported", "Restore the object from its archive."),
+    "NoSuchKey": _Row(Blocked, "not_found", "The object is gone."),
     # The lookup source answers these two itself: it starts the window again, or later.
     "InvalidNextTokenException": _Row(Retryable, "invalid"),
     "InvalidTimeRangeException": _INVALID,
@@ -211,12 +235,23 @@ def _by_status(status: object) -> _Row:
         return _Row(Blocked, "not_found", "Check the address of the endpoint.")
     if status == 408:
         return _Row(Retryable, "timeout")
+    if 300 <= status < 400:
+        return _ELSEWHERE
     return _INVALID
+
+
+def _by_key(code: str, words: str) -> bool:
+    """Whether it is a key that refuses. S3 passes the refusal of KMS on, under KMS's code or as AccessDenied."""
+    if code.startswith("KMS."):
+        return "Throttling" not in code
+    return _CODES.get(code) is _DENIED and "kms:" in words.lower()
 
 
 def _row(error: BaseException) -> _Row | None:
     if answer := _answer(error):
         code = text(_member(answer, "Error", "Code"))
+        if _by_key(code, text(_member(answer, "Error", "Message"))):
+            return _KEY_DENIED
         return _CODES.get(code) or _by_status(_member(answer, "ResponseMetadata", "HTTPStatusCode"))
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return _Row(

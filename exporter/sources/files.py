@@ -46,6 +46,7 @@ class FilesSource:
         settle_seconds: with ``watch``, a file is left alone until it has not changed for so long.
         watch: files may still be written to: leave young ones for the next look, and do not judge one that changed
             while it was read. False reads everything as it is now.
+        wanted: values of ``eventSource`` in UTF-8; see :class:`~exporter.reading.Reading`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class FilesSource:
         interval: float = 2.0,
         settle_seconds: float = 1.0,
         watch: bool = True,
+        wanted: frozenset[bytes] | None = None,
     ) -> None:
         self.name = name
         self.interval = interval
@@ -68,6 +70,7 @@ class FilesSource:
         self._clock = clock
         self._settle_seconds = settle_seconds
         self._watch = watch
+        self._wanted = wanted
         self._young: dict[Unit, float] = {}
         self._failed: dict[Unit, float] = {}
 
@@ -116,7 +119,7 @@ class FilesSource:
             for unit in progress.unfinished(list(files)) if files else ():
                 if self._may_try(unit) and self._settled(files[unit], young):
                     busy = True
-                    yield from self._file(files[unit], parcel)
+                    yield from self._file(unit, files[unit], parcel)
         self._young = young
         if not parcel.empty:
             busy = True
@@ -173,19 +176,20 @@ class FilesSource:
 
     # -- one file --------------------------------------------------------------------------------------------------
 
-    def _file(self, found: Found, parcel: _Parcel) -> Iterator[Batch]:
+    def _file(self, unit: Unit, found: Found, parcel: _Parcel) -> Iterator[Batch]:
         """The file's items, put into the parcel; a batch each time it is full."""
         origin = self._shown if found.path == str(self._path) else f"{self._shown}/{found.name}"
         try:
             with open(found.path, "rb", buffering=0) as stream:
-                if not found.is_still(os.fstat(stream.fileno())) and self._watch:
+                if self._watch and not found.is_still(os.fstat(stream.fileno())):
                     return
                 reading = Reading(
                     stream,
                     origin=origin,
-                    version=found.unit.version,
+                    version=unit.version,
                     size=found.size,
                     limits=self._limits,
+                    wanted=self._wanted,
                 )
                 problems: list[Item] = []
                 for item in reading:
@@ -199,12 +203,12 @@ class FilesSource:
         except FileNotFoundError:
             return
         except OSError as error:
-            yield from parcel.put(self._unreadable(found.unit, error.strerror or type(error).__name__, origin))
+            yield from parcel.put(self._unreadable(unit, error.strerror or type(error).__name__, origin))
             return
         for problem in problems:
             yield from parcel.put(problem)
-        parcel.finish(found.unit, reading.passed_over)
-        self._failed.pop(found.unit, None)
+        parcel.finish(unit, reading.passed_over)
+        self._failed.pop(unit, None)
         if parcel.full:
             yield parcel.take()
 
@@ -247,7 +251,8 @@ class _Parcel:
 
     def finish(self, unit: Unit, passed_over: Mapping[str, int]) -> None:
         self._finished.append(unit)
-        self._passed_over.update(passed_over)
+        for reason, count in passed_over.items():
+            self._passed_over[reason] += count
 
     def take(self) -> Batch:
         batch = Batch(

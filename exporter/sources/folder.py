@@ -115,7 +115,8 @@ def _look(entry: os.DirEntry[str], root: Path, entered: set[tuple[int, int]]) ->
 
 
 def _name(path: str, root: Path) -> str:
-    return printable(os.path.relpath(path, root))
+    top = os.path.join(root, "")
+    return printable(path[len(top) :] if path.startswith(top) else os.path.relpath(path, root))
 
 
 def printable(name: str) -> str:

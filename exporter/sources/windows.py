@@ -156,8 +156,8 @@ class Windows:
         window: timedelta,
         rng: random.Random,
         kept: timedelta | None = None,
-        on_gap: Callable[[Partition, datetime, datetime], None] = lambda partition, begin, end: None,
-        on_nothing: Callable[[Partition], None] = lambda partition: None,
+        on_gap: Callable[[Partition, datetime, datetime], None] | None = None,
+        on_nothing: Callable[[Partition], None] | None = None,
         token_age: timedelta | None = None,
     ) -> None:
         self._api = api
@@ -197,7 +197,7 @@ class Windows:
             known, place = place.through, replace(place, through=oldest)
             yield _moved(partition, place)
             # After its commit, so counted once. The margin alone is what "-90d" gets, and no gap.
-            if oldest - known > _MARGIN:
+            if self._on_gap and oldest - known > _MARGIN:
                 self._on_gap(partition, known, oldest)
 
         begin = max(place.through - self._overlap, place.since, oldest)
@@ -215,7 +215,7 @@ class Windows:
         for batch in self._stretch(partition, begin, now, moved):
             brought += len(batch.items)
             yield batch
-        if not brought:
+        if self._on_nothing and not brought:
             self._on_nothing(partition)
 
         if not timedelta() <= now - place.swept < self._sweep_interval:
@@ -258,7 +258,8 @@ class Windows:
                 before, after = place_at(begin), place_at(later)
                 if before and after and before != after:
                     yield _moved(partition, after)
-                    self._on_gap(partition, before.through, after.through)
+                    if self._on_gap:
+                        self._on_gap(partition, before.through, after.through)
                 begin = later
                 continue
             if upto >= end:

@@ -23,6 +23,9 @@ _context.set_forkserver_preload(
         "exporter.sources.files",
         "exporter.sources.lookup",
         "exporter.sources.ratelimit",
+        "exporter.sources.s3",
+        "exporter.sources.sqs",
+        "exporter.sources.logs",
         "exporter.sinks.file",
         "exporter.state.sqlite",
         "exporter.state.memory",
@@ -95,10 +98,11 @@ def _arm(app: Any, killer: Killer) -> None:
 
 def _run(config: str, kill: tuple[str, str, int] | None, totals: Any) -> None:
     from exporter import configfile, wiring
-    from exporter.sources import ratelimit
+    from exporter.sources import ratelimit, sqs
 
-    # The fake does not throttle here, so neither do we.
-    ratelimit.RateLimits = functools.partial(ratelimit.RateLimits, rate=10_000.0, burst=10_000)  # type: ignore
+    limits = ratelimit.RateLimits
+    ratelimit.RateLimits = lambda *, clock, **_: limits(clock=clock, rate=10_000.0, burst=10_000)  # type: ignore
+    sqs.SqsSource = functools.partial(sqs.SqsSource, wait_seconds=0)  # type: ignore
     app = wiring.build(configfile.load(Path(config), {}), environ=dict(os.environ), once=True, serve=False)
     if kill is not None:
         _arm(app, Killer(*kill))
