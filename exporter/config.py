@@ -185,7 +185,7 @@ class S3Source(_Settings):
     """How far that deeper look reaches. CloudTrail retries a delivery for 30 days."""
     discover_interval_seconds: float = Field(default=600, ge=60, le=86_400)
     """How often new accounts and regions are looked for."""
-    downloads: int = Field(default=8, ge=1, le=64)
+    downloads: int = Field(default=32, ge=1, le=64)
     """Objects downloaded at once."""
     region: Region | None = None
     """Region of the bucket. Unset: found out."""
@@ -206,6 +206,8 @@ class Relist(_Settings):
     """What stands before `AWSLogs/` in the keys."""
     start: Start = "-2d"
     """How far back a first listing goes."""
+    lag_seconds: float = Field(default=900, ge=0, le=86_400)
+    """Objects younger than this are left to the queue: a message may still be on its way."""
     poll_interval_seconds: float = Field(default=3_600.0, ge=60, le=86_400)
     """Pause between two listings."""
 

@@ -229,7 +229,7 @@ class Metrics:
         )
         self.s3_objects_skipped = self._counter(
             "s3_objects_skipped_total",
-            "Objects left out: of a kind that is not read, or gone before they were.",
+            "Objects left out: of a kind that is not read (whole folders once each), or gone before they were read.",
             source=_OPEN,
             reason=("kind", "vanished"),
         )

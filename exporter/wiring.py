@@ -105,7 +105,7 @@ def _lookup(key: str, source: config.LookupSource, parts: _Parts) -> Source:
     )
 
 
-def _s3(key: str, source: config.S3Source, parts: _Parts) -> Source:
+def _s3(key: str, source: config.S3Source, parts: _Parts, *, lag: timedelta = timedelta()) -> Source:
     from exporter.sources.s3 import S3Source
 
     return S3Source(
@@ -127,6 +127,7 @@ def _s3(key: str, source: config.S3Source, parts: _Parts) -> Source:
         role_arn=source.role_arn,
         external_id=source.external_id,
         endpoint_url=source.endpoint_url,
+        lag=lag,
         wanted=_wanted(parts.settings),
         limits=_limits(parts.settings.limits),
         clock=parts.clock,
@@ -161,6 +162,7 @@ def _sqs(key: str, source: config.SqsSource, parts: _Parts) -> Source:
                 endpoint_url=source.s3_endpoint_url,
             ),
             parts,
+            lag=timedelta(seconds=source.relist.lag_seconds),
         )
     return SqsSource(
         name=source.name,
@@ -173,6 +175,7 @@ def _sqs(key: str, source: config.SqsSource, parts: _Parts) -> Source:
         endpoint_url=source.endpoint_url,
         s3_endpoint_url=source.s3_endpoint_url,
         relist=relist,
+        wanted=_wanted(parts.settings),
         limits=_limits(parts.settings.limits),
         clock=parts.clock,
         metrics=parts.metrics,

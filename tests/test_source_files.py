@@ -18,7 +18,8 @@ from exporter.contract import Batch, Partition, Source, Unit
 from exporter.errors import Blocked
 from exporter.reading import Limits
 from exporter.record import Document, Malformed
-from exporter.sources.files import BATCH_BYTES, BATCH_FILES, BATCH_ITEMS, FilesSource
+from exporter.sources.files import FilesSource
+from exporter.sources.parcel import BATCH_BYTES, BATCH_ITEMS, BATCH_UNITS
 from exporter.testing.clock import ManualClock
 from exporter.testing.scripted import event
 from exporter.testing.source import MemoryProgress, SourceContract, uids_of
@@ -178,11 +179,11 @@ def test_a_digest_counts_as_passed_over(tmp_path: Path):
 
 def test_small_files_share_a_batch(tmp_path: Path):
     """A batch takes many small files and finishes all of them, but not more than it may."""
-    for number in range(BATCH_FILES + 10):
+    for number in range(BATCH_UNITS + 10):
         write(tmp_path / f"{number:04}.json", trail(number))
     first, second = read(source(tmp_path))
-    assert (len(first.finished), len(second.finished)) == (BATCH_FILES, 10)
-    assert numbers([first, second]) == list(range(BATCH_FILES + 10))
+    assert (len(first.finished), len(second.finished)) == (BATCH_UNITS, 10)
+    assert numbers([first, second]) == list(range(BATCH_UNITS + 10))
 
 
 def test_only_the_last_batch_of_a_large_file_finishes_it(tmp_path: Path):

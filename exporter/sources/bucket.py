@@ -6,7 +6,8 @@ import json
 import logging
 import random
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from exporter.contract import Clock
@@ -74,6 +75,7 @@ class TrailBucket:
         source: name of the source, as the label of its metrics.
         base: what every key begins with, see :func:`base_of`.
         region: where requests are sent first.
+        lag: objects stored later than so long ago are not there yet: somebody else may still bring them.
     """
 
     def __init__(
@@ -87,7 +89,9 @@ class TrailBucket:
         bucket: str,
         base: str,
         region: str,
+        lag: timedelta = timedelta(),
     ) -> None:
+        self._lag = lag
         self._clients = clients
         self._clock = clock
         self._metrics = metrics
@@ -107,20 +111,24 @@ class TrailBucket:
         """
         while True:
             answer = self._asked(Prefix=folder.path, StartAfter=after)
-            page = [
-                folder.listed(str(each["Key"]), str(each.get("ETag", "")), int(each.get("Size") or 0))
-                for each in answer.get("Contents", ())
-            ]
-            page = [each for each in page if each.key > after]
-            if page:
-                after = page[-1].key
-                yield page
+            fresh = [each for each in answer.get("Contents", ()) if str(each["Key"]) > after]
+            if fresh:
+                after = str(fresh[-1]["Key"])
+                yield [
+                    folder.listed(str(each["Key"]), str(each.get("ETag", "")), int(each.get("Size") or 0))
+                    for each in fresh
+                    if not self._young(each)
+                ]
             elif answer.get("IsTruncated"):
                 # Going on would go on for ever; going on by its token would read it all each round.
                 text = f"{_API} of {self._bucket} gives keys it was not asked for: it does not know StartAfter"
                 raise Blocked(f"{text}. Use a bucket of the general purpose kind.", reason="unsupported")
             if not answer.get("IsTruncated"):
                 return
+
+    def _young(self, listed: Mapping[str, Any]) -> bool:
+        stored = listed.get("LastModified")
+        return bool(self._lag) and isinstance(stored, datetime) and stored > self._clock.now() - self._lag
 
     def names(self, path: str) -> list[str]:
         """The folders directly below a path, without slashes; raises as :meth:`pages`."""

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from exporter.contract import Batch, Clock, Finding, Item, Partition, Progress, Unit
 from exporter.errors import Blocked, Retryable
 from exporter.reading import Limits, Reading
-from exporter.record import Document, Malformed
+from exporter.record import Malformed
 from exporter.sources.folder import Found, Unlisted, printable, walk
+from exporter.sources.parcel import BATCH_UNITS, Parcel
 
-__all__ = ["BATCH_BYTES", "BATCH_FILES", "BATCH_ITEMS", "FilesSource"]
+__all__ = ["FilesSource"]
 
 _log = logging.getLogger("exporter.files")
-
-#: What one batch holds at most. A single item may be as large as ``limits.record_bytes`` allows.
-BATCH_ITEMS, BATCH_BYTES, BATCH_FILES = 1_000, 4 * 1024 * 1024, 256
 
 #: Seconds until a file that could not be read is tried again.
 _RETRY = 60.0
@@ -105,11 +102,11 @@ class FilesSource:
             Retryable: the disk fails.
         """
         began = self._clock.monotonic()
-        parcel = _Parcel(partition)
+        parcel = Parcel(partition)
         young: dict[Unit, float] = {}
         busy = False
         entries = self._walk()
-        while chunk := list(islice(entries, BATCH_FILES)):
+        while chunk := list(islice(entries, BATCH_UNITS)):
             for one in chunk:
                 if isinstance(one, Unlisted):
                     unit = Unit(one.name, "folder")
@@ -176,7 +173,7 @@ class FilesSource:
 
     # -- one file --------------------------------------------------------------------------------------------------
 
-    def _file(self, unit: Unit, found: Found, parcel: _Parcel) -> Iterator[Batch]:
+    def _file(self, unit: Unit, found: Found, parcel: Parcel) -> Iterator[Batch]:
         """The file's items, put into the parcel; a batch each time it is full."""
         origin = self._shown if found.path == str(self._path) else f"{self._shown}/{found.name}"
         try:
@@ -218,48 +215,3 @@ class FilesSource:
             self._failed.pop(next(iter(self._failed)))
         self._failed[unit] = self._clock.monotonic() + _RETRY
         return Malformed("unreadable", error, f"{origin} ({unit.version})")
-
-
-class _Parcel:
-    """The batch being filled."""
-
-    def __init__(self, partition: Partition) -> None:
-        self._partition = partition
-        self._clear()
-
-    def _clear(self) -> None:
-        self._items: list[Item] = []
-        self._bytes = 0
-        self._finished: list[Unit] = []
-        self._passed_over: Counter[str] = Counter()
-
-    @property
-    def empty(self) -> bool:
-        return not self._items and not self._finished
-
-    @property
-    def full(self) -> bool:
-        return len(self._finished) >= BATCH_FILES or len(self._items) >= BATCH_ITEMS or self._bytes >= BATCH_BYTES
-
-    def put(self, item: Item) -> Iterator[Batch]:
-        """Add the item; first hand over what is there if both together would be too much."""
-        size = len(item.data) if isinstance(item, Document) else len(item.sample)
-        if self._items and (len(self._items) >= BATCH_ITEMS or self._bytes + size > BATCH_BYTES):
-            yield self.take()
-        self._items.append(item)
-        self._bytes += size
-
-    def finish(self, unit: Unit, passed_over: Mapping[str, int]) -> None:
-        self._finished.append(unit)
-        for reason, count in passed_over.items():
-            self._passed_over[reason] += count
-
-    def take(self) -> Batch:
-        batch = Batch(
-            partition=self._partition,
-            items=tuple(self._items),
-            finished=tuple(self._finished),
-            passed_over=dict(self._passed_over),
-        )
-        self._clear()
-        return batch

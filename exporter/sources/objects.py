@@ -199,7 +199,7 @@ class ObjectReader:
 
     def _aside(self, reason: str, detail: str, origin: str, size: int) -> OpenObject:
         """An object without a body to read: one broken thing, kept with its key."""
-        item = Malformed(_REASONS.get(reason, reason), detail, f"{origin} ({reason})", b"", size)
+        item = Malformed(reason, detail, f"{origin} ({reason})", b"", size)
         return OpenObject(version="", size=size, items=iter((item,)), reading=None, stream=io.BytesIO())
 
     def _broken(self, error: Exception) -> ExporterError | None:
@@ -208,9 +208,6 @@ class ObjectReader:
     def _failed(self, error: ExporterError) -> None:
         self._metrics.s3_object_failures.labels(self._source, error.reason).inc()
 
-
-#: Reasons of ours that have no word of their own in the quarantine yet.
-_REASONS = {"archived": "unreadable", "bad_key": "unreadable"}
 
 _ALSO = (
     " -- S3 says the same of an object encrypted with a key this identity may not use (kms:Decrypt) and, without "

@@ -55,6 +55,7 @@ class S3Source:
         sweep_interval: how often everything still open is listed ...
         sweep_depth: ... and how long a day stays open behind its end.
         downloads: objects asked for at once, all partitions together.
+        lag: objects stored later than so long ago are left for a later round.
         wanted: values of ``eventSource`` in UTF-8: what cannot hold one is passed over; None: all is yielded.
         region: the bucket's; None: that of the AWS environment. S3 corrects a wrong one.
         timeout: seconds without a byte of an answer.
@@ -81,6 +82,7 @@ class S3Source:
         sweep_depth: timedelta = timedelta(days=2),
         discover_interval: float = 600,
         downloads: int = 32,
+        lag: timedelta = timedelta(),
         wanted: frozenset[bytes] | None = None,
         role_arn: str | None = None,
         external_id: str | None = None,
@@ -125,6 +127,7 @@ class S3Source:
             bucket=bucket,
             base=self._base,
             region=self._region,
+            lag=lag,
         )
         self._objects = ObjectReader(
             clients=self._clients,
@@ -282,7 +285,7 @@ class S3Source:
                 walk.found(each)
             for unit in progress.unfinished(list(units)) if units else ():
                 yield units[unit]
-            if stop is not None and page[-1].key >= stop:
+            if stop is not None and page and page[-1].key >= stop:
                 return
 
     def _objects_of(self, wanted: Iterator[Listed], parcel: Parcel, walk: Walk) -> Iterator[Batch]:

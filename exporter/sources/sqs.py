@@ -303,7 +303,7 @@ class SqsSource:
             raise _Failed(named, first) from first
         self._metrics.s3_objects_skipped.labels(self.name, "vanished").inc()
         origin = f"s3://{named.bucket}/{named.keys[0]}"
-        yield from load.put(Malformed("unreadable", "the object is gone: deleted before it was read", origin))
+        yield from load.put(Malformed("vanished", "the object is gone: deleted before it was read", origin))
 
     def _failure(self, line: str, failed: Sequence[_Failure], readable: set[str]) -> ExporterError:
         """Count and say what failed, leave to the redrive policy what fails alone; returns what to raise."""

@@ -43,7 +43,7 @@ def configuration(folder: Path, *, s3: str, aws: str, queue_url: str, collector:
                 "queue_url": queue_url,
                 "buckets": [BUCKET],
                 "visibility_seconds": 10,
-                "relist": {"bucket": BUCKET, "poll_interval_seconds": 60},
+                "relist": {"bucket": BUCKET, "poll_interval_seconds": 60, "lag_seconds": 10},
                 "endpoint_url": aws,
                 "s3_endpoint_url": s3,
             },

@@ -43,6 +43,7 @@ class Fault:
 class Stored:
     data: bytes
     etag: str
+    modified: str = "2026-02-01T08:00:00.000Z"
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class FakeS3:
     _at_once: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def put(self, key: str, data: bytes) -> None:
-        self.objects[key] = Stored(data, hashlib.md5(data, usedforsecurity=False).hexdigest())
+    def put(self, key: str, data: bytes, *, modified: str = "2026-02-01T08:00:00.000Z") -> None:
+        self.objects[key] = Stored(data, hashlib.md5(data, usedforsecurity=False).hexdigest(), modified)
 
     def asked(self, operation: str = "") -> list[Request]:
         return [request for request in self.requests if operation in ("", request.operation)]
@@ -227,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
                 stored = fake.objects[key]
                 lines.append(
                     f"<Contents><Key>{quote(key)}</Key><ETag>&quot;{stored.etag}&quot;</ETag>"
-                    f"<Size>{len(stored.data)}</Size><LastModified>2026-02-01T08:00:00.000Z</LastModified></Contents>"
+                    f"<Size>{len(stored.data)}</Size><LastModified>{stored.modified}</LastModified></Contents>"
                 )
         more = f"<NextContinuationToken>{escape(truncated)}</NextContinuationToken>" if truncated else ""
         return (

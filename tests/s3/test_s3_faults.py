@@ -206,7 +206,7 @@ def test_key_that_no_trail_has_is_set_aside(make: Make, fake: FakeS3, name: str)
     fake.put(f"{FOLDER}2026/02/10/{name}", packed(1))
     place = Reader(make())
     assert place.read() == []
-    assert [item.reason for item in place.broken] == ["unreadable"]
+    assert [item.reason for item in place.broken] == ["bad_key"]
     assert place.broken[0].origin.isprintable()
     assert fake.asked("GetObject") == []
     place.read()

@@ -13,6 +13,19 @@ from exporter.testing.clock import ManualClock
 from tests.fakes.s3 import FakeS3
 from tests.s3.trail import FOLDER, NOW, Make, Reader, ago, key, packed, put, sample
 
+# -- behind a queue --
+
+
+def test_object_younger_than_the_lag_is_left_for_a_later_round(make: Make, fake: FakeS3, clock: ManualClock) -> None:
+    """The queue may still name it. What it has not brought by then is read; a young one does not hide an old one."""
+    fake.put(key(ago(minutes=20), "a"), packed(1), modified=f"{ago(minutes=2):%Y-%m-%dT%H:%M:%S}.000Z")
+    fake.put(key(ago(minutes=15), "b"), packed(2), modified=f"{ago(minutes=16):%Y-%m-%dT%H:%M:%S}.000Z")
+    place = Reader(make(lag=timedelta(minutes=10)))
+    assert place.read() == [2]
+    clock.advance(9 * 60)
+    assert place.read() == [1]
+
+
 # -- late files --
 
 

@@ -179,7 +179,7 @@ def test_an_object_that_is_gone_is_set_aside(fake: FakeQueue, make: Make, metric
     """Deleted by a lifecycle rule before it was read: kept in quarantine with its key, and the message goes."""
     fake.send(s3_event(KEY))
     (gone,) = Loop(make()).read().malformed
-    assert (gone.reason, gone.origin, fake.waiting()) == ("unreadable", f"s3://{BUCKET}/{KEY}", [])
+    assert (gone.reason, gone.origin, fake.waiting()) == ("vanished", f"s3://{BUCKET}/{KEY}", [])
     assert sample(metrics, "s3_objects_skipped_total", reason="vanished") == 1
 
 
@@ -213,7 +213,7 @@ def test_an_impossible_key_is_set_aside(fake: FakeQueue, make: Make, key: str):
     """No object can have it: quarantined, never asked for."""
     fake.send(trail_sns(key))
     loop = Loop(make()).read()
-    assert ([one.reason for one in loop.malformed], fake.got, fake.waiting()) == (["unreadable"], [], [])
+    assert ([one.reason for one in loop.malformed], fake.got, fake.waiting()) == (["bad_key"], [], [])
 
 
 def test_a_digest_that_lies_among_trail_files_is_counted(fake: FakeQueue, make: Make):
