@@ -1,6 +1,7 @@
 """Measures this machine and prints a table; decides nothing. Each figure stands beside a reference of the same run.
 
-``make bench``, or ``python -m bench.bench NAME ...`` for some: start, memory, throughput, scrape, sift, small, large.
+``make bench``, or ``python -m bench.bench NAME ...`` for some: start, memory, throughput, scrape, sift, small, large,
+objects.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import archives
+from bench.objects import objects
 from bench.rows import Row, memory, scrape, start, throughput
 
 BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
@@ -23,6 +25,7 @@ BENCHES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "sift": archives.sift,
     "small": archives.small,
     "large": archives.large,
+    "objects": objects,
 }
 
 

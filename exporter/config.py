@@ -379,7 +379,7 @@ class Metrics(_Settings):
 class Limits(_Settings):
     """What input may cost. Over a limit it lies in quarantine with its reason; its neighbours go on."""
 
-    file_bytes: int = Field(default=64 * 1024**2, ge=1_024)
+    file_bytes: int = Field(default=256 * 1024**2, ge=1_024)
     """Compressed file, as it lies there. CloudTrail writes at most 50 MB."""
     plain_bytes: int = Field(default=4 * 1024**3, ge=1_024)
     """A file decompressed."""

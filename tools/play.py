@@ -69,7 +69,7 @@ LOOK = {
         "two workers on the queue, and `relist/...` for what no message told of",
         COUNTED
         | {
-            "cloudtrail_exporter_found_by_listing_total": "events that only the listing found",
+            "cloudtrail_exporter_found_by_listing_total": "events that the listing found first, the lost ones among them",
             "cloudtrail_exporter_events_duplicate_total": "read again: doubled messages, and what the listing saw too",
             "cloudtrail_exporter_sqs_messages_received_total": "messages",
             "cloudtrail_exporter_sqs_messages_deleted_total": "each only after its events were committed",
@@ -279,6 +279,7 @@ def overrides(sources: Sequence[Mapping[str, Any]], addresses: Mapping[str, str]
         given = {"endpoint_url": addresses[source["type"]]}
         if source["type"] == "sqs":
             given["s3_endpoint_url"] = addresses["s3"]
+            given["relist__lag_seconds"] = "0"  # nobody wants to wait a quarter of an hour here
         else:
             given["poll_interval_seconds"] = "5"
         found |= {f"SOURCES__{number}__{name.upper()}": value for name, value in given.items()}

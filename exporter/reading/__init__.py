@@ -38,7 +38,7 @@ class Limits:
         json_depth: how deep lists and objects may nest; 11 is the deepest seen in real records.
     """
 
-    file_bytes: int = 64 * _MIB
+    file_bytes: int = 256 * _MIB
     plain_bytes: int = 4096 * _MIB
     ratio: int = 1_000
     record_bytes: int = 2 * _MIB
