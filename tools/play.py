@@ -69,7 +69,7 @@ LOOK = {
         "two workers on the queue, and `relist/...` for what no message told of",
         COUNTED
         | {
-            "cloudtrail_exporter_found_by_listing_total": "events that the listing found first, the lost ones among them",
+            "cloudtrail_exporter_found_by_listing_total": "found first by the listing, the lost ones among them",
             "cloudtrail_exporter_events_duplicate_total": "read again: doubled messages, and what the listing saw too",
             "cloudtrail_exporter_sqs_messages_received_total": "messages",
             "cloudtrail_exporter_sqs_messages_deleted_total": "each only after its events were committed",
