@@ -16,8 +16,8 @@ from exporter import __version__
 from exporter.errors import ConfigError, ExporterError
 
 if TYPE_CHECKING:
+    from exporter.app import App
     from exporter.config import Settings
-    from exporter.wiring import App
 
 __all__ = ["app", "main"]
 
@@ -94,14 +94,15 @@ def _work(settings: Settings, *, once: bool, give_up_seconds: float | None = Non
     """Run or drain; returns the exit code."""
     import threading
 
-    from exporter import logs, wiring
+    from exporter import app as wired
+    from exporter import logs
     from exporter.metrics import LogCounter
     from exporter.signals import ending
 
     ending.arm()
     logs.configure(level=settings.log.level, format=settings.log.format)
     try:
-        app_ = wiring.build(settings, once=once, give_up_seconds=give_up_seconds, serve=not once, on_end=ending.ring)
+        app_ = wired.build(settings, once=once, give_up_seconds=give_up_seconds, serve=not once, on_end=ending.ring)
     except ConfigError as error:
         _refuse(error)
     logs.configure(level=settings.log.level, format=settings.log.format, counter=LogCounter(app_.metrics))
@@ -184,9 +185,9 @@ def drain(
 @app.command()
 def check(config: ConfigOption = None) -> None:
     """Try every source, the sink and the state, and say what to fix. Sends and changes nothing."""
-    from exporter import wiring
+    from exporter import app as wired
 
-    found = wiring.findings(_settings(config))
+    found = wired.findings(_settings(config))
     for finding in found:
         typer.echo(f"{finding.level:7} {finding.subject}: {finding.text}")
         for line in finding.fix.splitlines():

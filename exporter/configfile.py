@@ -27,8 +27,8 @@ __all__ = ["PREFIX", "environment_names", "load"]
 
 PREFIX = "CLOUDTRAIL_EXPORTER_"
 
-#: Names that are read elsewhere: the path of the file itself.
-_OTHER_NAMES = {PREFIX + "CONFIG"}
+#: Names that are read elsewhere: the path of the file itself, and what an image was built from.
+_OTHER_NAMES = {PREFIX + "CONFIG", PREFIX + "REVISION"}
 
 #: Kubernetes puts these into every pod of the namespace when a Service is called cloudtrail-exporter
 #: (kubernetes.io, "Accessing the Service", environment variables). They are nobody's typing error.

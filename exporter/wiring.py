@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import random
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
-from urllib.parse import urlsplit
 
-from exporter import __version__, config
+from exporter import config
 from exporter.clock import SystemClock
-from exporter.contract import Finding, Sink, Source, State
-from exporter.errors import Blocked, ConfigError, Problem, Retryable
-from exporter.exposition import EventSeries
-from exporter.labels import LabelFolder
+from exporter.contract import Sink, Source, State
+from exporter.errors import Blocked, ConfigError, Problem
 from exporter.mapping import Mapper, MappingOptions
 from exporter.metrics import Metrics
-from exporter.pipeline import Pipeline
 from exporter.reading import Limits
 from exporter.record import Selection
-from exporter.runtime import Runtime
-from exporter.services import SERVICES
-from exporter.status import Status
 
 if TYPE_CHECKING:
-    from exporter.web.server import WebServer
+    pass
 
-__all__ = ["SINKS", "SOURCES", "STATES", "App", "build", "findings", "state_path"]
+__all__ = [
+    "SINKS",
+    "SOURCES",
+    "STATES",
+    "Parts",
+    "chosen_sink",
+    "mapper_of",
+    "otlp_settings_of",
+    "selection_of",
+    "state_path",
+]
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class Parts:
     """What constructors may need beside their own settings."""
 
     settings: config.Settings
@@ -64,7 +63,7 @@ def _wanted(settings: config.Settings) -> frozenset[bytes]:
     return frozenset(name.encode() for name in settings.services)
 
 
-def _files(key: str, source: config.FilesSource, parts: _Parts) -> Source:
+def _files(key: str, source: config.FilesSource, parts: Parts) -> Source:
     from exporter.sources.files import FilesSource
 
     return FilesSource(
@@ -79,7 +78,7 @@ def _files(key: str, source: config.FilesSource, parts: _Parts) -> Source:
     )
 
 
-def _lookup(key: str, source: config.LookupSource, parts: _Parts) -> Source:
+def _lookup(key: str, source: config.LookupSource, parts: Parts) -> Source:
     from exporter.sources.lookup import LookupSource
     from exporter.sources.ratelimit import RateLimits
 
@@ -105,7 +104,7 @@ def _lookup(key: str, source: config.LookupSource, parts: _Parts) -> Source:
     )
 
 
-def _s3(key: str, source: config.S3Source, parts: _Parts, *, lag: timedelta = timedelta()) -> Source:
+def _s3(key: str, source: config.S3Source, parts: Parts, *, lag: timedelta = timedelta()) -> Source:
     from exporter.sources.s3 import S3Source
 
     return S3Source(
@@ -135,12 +134,12 @@ def _s3(key: str, source: config.S3Source, parts: _Parts, *, lag: timedelta = ti
     )
 
 
-def _moment(value: str, parts: _Parts) -> datetime:
+def _moment(value: str, parts: Parts) -> datetime:
     given = config.start_of(value)
     return given if isinstance(given, datetime) else parts.clock.now() - given
 
 
-def _sqs(key: str, source: config.SqsSource, parts: _Parts) -> Source:
+def _sqs(key: str, source: config.SqsSource, parts: Parts) -> Source:
     from exporter.sources.sqs import SqsSource
 
     relist: Source | None = None
@@ -183,7 +182,7 @@ def _sqs(key: str, source: config.SqsSource, parts: _Parts) -> Source:
     )
 
 
-def _logs(key: str, source: config.LogsSource, parts: _Parts) -> Source:
+def _logs(key: str, source: config.LogsSource, parts: Parts) -> Source:
     from exporter.sources.logs import LogsSource
     from exporter.sources.ratelimit import RateLimits
 
@@ -226,10 +225,10 @@ def _environment_region(key: str) -> str:
 # -- sinks ----------------------------------------------------------------------------------------------------------
 
 
-def _otlp(key: str, sink: config.OtlpSink, parts: _Parts, mapper: Mapper) -> Sink:
+def _otlp(key: str, sink: config.OtlpSink, parts: Parts, mapper: Mapper) -> Sink:
     from exporter.sinks.otlp import OtlpSink
 
-    given = _otlp_settings(sink, parts.environ)
+    given = otlp_settings_of(sink, parts.environ)
     return OtlpSink(
         mapper,
         protocol=given["protocol"],
@@ -247,7 +246,7 @@ def _otlp(key: str, sink: config.OtlpSink, parts: _Parts, mapper: Mapper) -> Sin
     )
 
 
-def _console(key: str, sink: config.ConsoleSink, parts: _Parts, mapper: Mapper) -> Sink:
+def _console(key: str, sink: config.ConsoleSink, parts: Parts, mapper: Mapper) -> Sink:
     from exporter.sinks.console import ConsoleSink
 
     terminal = parts.stdout.isatty() and not parts.environ.get("NO_COLOR")
@@ -259,7 +258,7 @@ def _console(key: str, sink: config.ConsoleSink, parts: _Parts, mapper: Mapper) 
     )
 
 
-def _file(key: str, sink: config.FileSink, parts: _Parts, mapper: Mapper) -> Sink:
+def _file(key: str, sink: config.FileSink, parts: Parts, mapper: Mapper) -> Sink:
     from exporter.sinks.file import FileSink
 
     return FileSink(mapper, path=sink.path)
@@ -268,32 +267,32 @@ def _file(key: str, sink: config.FileSink, parts: _Parts, mapper: Mapper) -> Sin
 # -- states ---------------------------------------------------------------------------------------------------------
 
 
-def _sqlite(key: str, state: config.SqliteState, parts: _Parts) -> State:
+def _sqlite(key: str, state: config.SqliteState, parts: Parts) -> State:
     from exporter.state.sqlite import SqliteState
 
     return SqliteState(path=state_path(state, parts.environ), horizon=timedelta(days=state.horizon_days))
 
 
-def _memory(key: str, state: config.MemoryState, parts: _Parts) -> State:
+def _memory(key: str, state: config.MemoryState, parts: Parts) -> State:
     from exporter.state.memory import MemoryState
 
     return MemoryState(horizon=timedelta(days=state.horizon_days))
 
 
 #: Settings class -> constructor. A test walks these and fails when one has no conformance suite.
-SOURCES: Mapping[type, Callable[[str, Any, _Parts], Source]] = {
+SOURCES: Mapping[type, Callable[[str, Any, Parts], Source]] = {
     config.FilesSource: _files,
     config.LookupSource: _lookup,
     config.S3Source: _s3,
     config.SqsSource: _sqs,
     config.LogsSource: _logs,
 }
-SINKS: Mapping[type, Callable[[str, Any, _Parts, Mapper], Sink]] = {
+SINKS: Mapping[type, Callable[[str, Any, Parts, Mapper], Sink]] = {
     config.OtlpSink: _otlp,
     config.ConsoleSink: _console,
     config.FileSink: _file,
 }
-STATES: Mapping[type, Callable[[str, Any, _Parts], State]] = {config.SqliteState: _sqlite, config.MemoryState: _memory}
+STATES: Mapping[type, Callable[[str, Any, Parts], State]] = {config.SqliteState: _sqlite, config.MemoryState: _memory}
 
 
 def state_path(state: config.SqliteState, environ: Mapping[str, str]) -> Path:
@@ -310,7 +309,8 @@ def state_path(state: config.SqliteState, environ: Mapping[str, str]) -> Path:
     return base / "cloudtrail-exporter" / "state.db"
 
 
-def _mapper(settings: config.Settings, metrics: Metrics) -> Mapper:
+def mapper_of(settings: config.Settings, metrics: Metrics) -> Mapper:
+    """The mapper with the configured options and redaction."""
     given = settings.mapping.model_dump()
     redact = settings.redact
     options = MappingOptions(
@@ -323,7 +323,8 @@ def _mapper(settings: config.Settings, metrics: Metrics) -> Mapper:
     return Mapper(options, on_anomaly=lambda kind: metrics.record_anomalies.labels(kind).inc())
 
 
-def _selection(settings: config.Settings) -> Selection:
+def selection_of(settings: config.Settings) -> Selection:
+    """Which records are wanted."""
     select = settings.select
     return Selection(
         services=frozenset(settings.services),
@@ -337,7 +338,8 @@ def _selection(settings: config.Settings) -> Selection:
     )
 
 
-def _chosen_sink(settings: config.Settings, environ: Mapping[str, str]) -> config.SinkSettings:
+def chosen_sink(settings: config.Settings, environ: Mapping[str, str]) -> config.SinkSettings:
+    """The configured sink; without one OTLP when the environment has an address for it, else the console."""
     if settings.sink is not None:
         return settings.sink
     if environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"):
@@ -345,263 +347,7 @@ def _chosen_sink(settings: config.Settings, environ: Mapping[str, str]) -> confi
     return config.ConsoleSink(type="console")
 
 
-@dataclass(slots=True)
-class App:
-    """A wired process, not started."""
-
-    settings: config.Settings
-    clock: SystemClock
-    metrics: Metrics
-    sources: Sequence[Source]
-    sink: Sink
-    state: State
-    runtime: Runtime
-    started_at: datetime
-    reading: str
-    sending: str
-    keeping: str
-    web: WebServer | None = None
-
-    def status(self) -> Status:
-        """What /-/ready and the landing page show."""
-        reasons = tuple(self.runtime.complaints())
-        return Status(
-            ready=not reasons,
-            reasons=reasons,
-            version=__version__,
-            started_at=self.started_at,
-            sources=self.runtime.statuses(),
-            reading=self.reading,
-            sending=self.sending,
-            keeping=self.keeping,
-            notices=tuple(notice for source in self.sources for notice in getattr(source, "notices", ())),
-        )
-
-    def close(self) -> None:
-        """Free everything; safe twice."""
-        parts: tuple[Source | Sink | State, ...] = (*self.sources, self.sink, self.state)
-        for part in parts:
-            part.close()
-
-
-def build(
-    settings: config.Settings,
-    *,
-    environ: Mapping[str, str] = os.environ,
-    once: bool = False,
-    give_up_seconds: float | None = None,
-    serve: bool = True,
-    stdout: TextIO = sys.stdout,
-    on_end: Callable[[], None] = lambda: None,
-    clock: SystemClock | None = None,
-) -> App:
-    """Wire a process. Nothing is read or sent yet; sockets are bound and the state is claimed.
-
-    Args:
-        once: for ``drain``: read until caught up.
-        serve: with the web surface.
-
-    Raises:
-        ConfigError: with all problems the parts found.
-    """
-    clock = clock or SystemClock()
-    metrics = Metrics(revision=environ.get("CLOUDTRAIL_EXPORTER_REVISION", ""))
-    parts = _Parts(settings, environ, clock, metrics, random.Random(), stdout, not once, {})  # noqa: S311 - jitter
-    problems: list[Problem] = []
-
-    def attempt(make: Callable[[], _T]) -> _T | None:
-        try:
-            return make()
-        except ConfigError as error:
-            problems.extend(error.problems)
-            return None
-        except (Blocked, Retryable) as error:  # a full disk at start: there is nothing to hold yet
-            problems.append(Problem("state", "", str(error)))
-            return None
-
-    chosen = _chosen_sink(settings, environ)
-    mapper = _mapper(settings, metrics)
-    sources = [
-        attempt(lambda i=i, s=source: SOURCES[type(s)](f"sources[{i}]", s, parts))  # type: ignore[misc]
-        for i, source in enumerate(settings.sources)
-    ]
-    sink = attempt(lambda: SINKS[type(chosen)]("sink", chosen, parts, mapper))
-    state = attempt(lambda: STATES[type(settings.state)]("state", settings.state, parts))
-    epoch = attempt(lambda: state.claim(f"{socket.gethostname()}:{os.getpid()}")) if state else None
-    web_problems = _web_problems(settings)
-    problems.extend(web_problems)
-    built = [source for source in sources if source is not None]
-    if problems or sink is None or state is None or epoch is None:
-        made: tuple[Source | Sink | State | None, ...] = (*built, sink, state)
-        for part in made:
-            if part is not None:
-                part.close()
-        raise ConfigError(problems)
-
-    _expose(settings, chosen, state, metrics)
-    pipeline = Pipeline(
-        sink=sink,
-        state=state,
-        selection=_selection(settings),
-        fold=LabelFolder(
-            known={name: tuple(service.operations) for name, service in SERVICES.items()},
-            services=settings.services,
-            max_event_names=settings.metrics.max_event_names,
-            max_error_codes=settings.metrics.max_error_codes,
-            max_accounts=settings.metrics.max_accounts,
-            seen=state.totals(),
-            metrics=metrics,
-        ).fold,
-        clock=clock,
-        metrics=metrics,
-        epoch=epoch,
-        depth=settings.limits.json_depth,
-        size=settings.limits.record_bytes,
-        backend=settings.state.type,
-    )
-    runtime = Runtime(
-        sources=built,
-        pipeline=pipeline,
-        state=state,
-        clock=clock,
-        metrics=metrics,
-        rng=parts.rng,
-        types={source.name: source.type for source in settings.sources},
-        horizon=timedelta(days=settings.state.horizon_days),
-        concurrency=settings.concurrency,
-        discover_seconds=min(
-            [source.discover_interval_seconds for source in settings.sources if isinstance(source, config.S3Source)],
-            default=300.0,
-        ),
-        once=once,
-        give_up_seconds=give_up_seconds,
-        on_end=on_end,
-    )
-    app = App(
-        settings=settings,
-        clock=clock,
-        metrics=metrics,
-        sources=built,
-        sink=sink,
-        state=state,
-        runtime=runtime,
-        started_at=clock.now(),
-        reading=_reading(settings),
-        sending=_sending(chosen, environ),
-        keeping=_keeping(settings.state, environ),
-    )
-    if serve:
-        from exporter.web.app import create_app
-        from exporter.web.server import WebServer
-
-        app.web = WebServer(
-            create_app(
-                metrics=metrics,
-                events=EventSeries(
-                    totals=state.totals,
-                    known={name: SERVICES[name].operations for name in settings.services if name in SERVICES},
-                    extra_labels=tuple(settings.metrics.extra_labels),
-                    max_series=settings.metrics.max_series,
-                    metrics=metrics,
-                ),
-                status=app.status,
-                clock=clock,
-                created_series=settings.metrics.created_series,
-            ),
-            listen=_listen(settings),
-            idle_seconds=settings.web.idle_seconds,
-            max_connections=settings.web.max_connections,
-        )
-        try:
-            app.web.start()
-        except ConfigError:
-            app.close()
-            raise
-    metrics.ready.set_function(lambda: float(not runtime.complaints()))
-    return app
-
-
-def _expose(settings: config.Settings, sink: config.SinkSettings, state: State, metrics: Metrics) -> None:
-    """Hang the ledger's figures onto the metrics."""
-    backend = settings.state.type
-    metrics.preset(backend=backend)
-    metrics.dedupe_entries.set_function(lambda: state.size().identities)
-    metrics.quarantine_items.set_function(lambda: state.size().quarantined)
-    metrics.state_size_bytes.labels(backend).set_function(lambda: state.size().bytes)
-    shown = json.dumps(settings.shown(), sort_keys=True, default=str)
-    metrics.config_info.info(
-        {
-            "sink": sink.type,
-            "otlp_protocol": (sink.protocol or "http/protobuf") if isinstance(sink, config.OtlpSink) else "",
-            "state": backend,
-            "config_hash": hashlib.sha256(shown.encode()).hexdigest()[:12],
-        }
-    )
-
-
-def findings(settings: config.Settings, *, environ: Mapping[str, str] = os.environ) -> list[Finding]:
-    """What ``check`` says: every part tried, one after the other; nothing is sent, claimed or changed."""
-    clock = SystemClock()
-    metrics = Metrics(platform_collectors=False)
-    parts = _Parts(settings, environ, clock, metrics, random.Random(), sys.stdout, False, {})  # noqa: S311 - jitter
-    found: list[Finding] = []
-    chosen = _chosen_sink(settings, environ)
-    makers: list[tuple[str, Callable[[], Source | Sink | State]]] = [
-        *(
-            (f"sources[{i}] {source.name}", lambda i=i, s=source: SOURCES[type(s)](f"sources[{i}]", s, parts))
-            for i, source in enumerate(settings.sources)
-        ),
-        (f"sink {chosen.type}", lambda: SINKS[type(chosen)]("sink", chosen, parts, _mapper(settings, metrics))),
-        (f"state {settings.state.type}", lambda: STATES[type(settings.state)]("state", settings.state, parts)),
-    ]
-    for subject, make in makers:
-        try:
-            part = make()
-        except ConfigError as error:
-            found += [Finding("error", problem.key, str(problem)) for problem in error.problems]
-            continue
-        try:
-            check = getattr(part, "check", None)
-            results = list(check()) if check else []
-            found += results or [Finding("ok", subject, "can be opened")]
-        finally:
-            part.close()
-    return found
-
-
-# -- words for people -----------------------------------------------------------------------------------------------
-
-
-def _listen(settings: config.Settings) -> list[str]:
-    listen = settings.web.listen_address
-    return [listen] if isinstance(listen, str) else list(listen)
-
-
-def _web_problems(settings: config.Settings) -> list[Problem]:
-    if _listen(settings):
-        return []
-    return [Problem("web.listen_address", "[]", "at least one address such as 127.0.0.1:10042")]
-
-
-def _reading(settings: config.Settings) -> str:
-    def words(source: config.SourceSettings) -> str:
-        match source:
-            case config.FilesSource():
-                return f"{source.name}: files in {source.path}"
-            case config.LookupSource():
-                where = ", ".join(source.regions) or "the region of the environment"
-                return f"{source.name}: LookupEvents in {where}"
-            case config.S3Source():
-                return f"{source.name}: trail files in s3://{source.bucket}/{source.prefix}"
-            case config.SqsSource():
-                return f"{source.name}: queue {source.queue_url}"
-            case config.LogsSource():
-                return f"{source.name}: log group {source.log_group}"
-
-    return f"{', '.join(settings.services)} from {'; '.join(map(words, settings.sources))}"
-
-
-def _otlp_settings(sink: config.OtlpSink, environ: Mapping[str, str]) -> dict[str, Any]:
+def otlp_settings_of(sink: config.OtlpSink, environ: Mapping[str, str]) -> dict[str, Any]:
     """The sink's settings over the standard variables over the defaults.
 
     Raises:
@@ -620,23 +366,3 @@ def _otlp_settings(sink: config.OtlpSink, environ: Mapping[str, str]) -> dict[st
         client_cert_file=sink.client_cert_file,
         client_key_file=sink.client_key_file,
     )
-
-
-def _sending(sink: config.SinkSettings, environ: Mapping[str, str]) -> str:
-    match sink:
-        case config.OtlpSink():
-            given = _otlp_settings(sink, environ)
-            address = urlsplit(given["endpoint"])._replace(query="", fragment="").geturl()  # a query may hold a token
-            return f"OTLP over {given['protocol']} to {address}"
-        case config.ConsoleSink():
-            return f"the console, as {sink.format}"
-        case config.FileSink():
-            return f"OTLP/JSON lines in {sink.path}"
-
-
-def _keeping(state: config.StateSettings, environ: Mapping[str, str]) -> str:
-    match state:
-        case config.SqliteState():
-            return f"SQLite in {state_path(state, environ)}"
-        case config.MemoryState():
-            return "memory only; a restart begins anew"

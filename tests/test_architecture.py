@@ -14,10 +14,18 @@ MODULES = sorted(
 )
 
 #: Only these know concrete sources, sinks and states, and only these may be at the top.
-TOP = {"exporter.wiring", "exporter.cli", "exporter.__main__", "exporter.generate", "exporter.reference"}
+TOP = {
+    "exporter.wiring",
+    "exporter.app",
+    "exporter.cli",
+    "exporter.__main__",
+    "exporter.generate",
+    "exporter.reference",
+}
 #: What nobody but the top may import.
 ENTRY = {
     "exporter.wiring",
+    "exporter.app",
     "exporter.cli",
     "exporter.__main__",
     "exporter.generate",

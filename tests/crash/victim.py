@@ -18,7 +18,7 @@ STEPS = ("read", "parse", "select", "unseen", "send", "commit", "settle")
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
-        "exporter.wiring",
+        "exporter.app",
         "exporter.configfile",
         "exporter.sources.files",
         "exporter.sources.lookup",
@@ -97,13 +97,14 @@ def _arm(app: Any, killer: Killer) -> None:
 
 
 def _run(config: str, kill: tuple[str, str, int] | None, totals: Any) -> None:
-    from exporter import configfile, wiring
+    from exporter import app as wired
+    from exporter import configfile
     from exporter.sources import ratelimit, sqs
 
     limits = ratelimit.RateLimits
     ratelimit.RateLimits = lambda *, clock, **_: limits(clock=clock, rate=10_000.0, burst=10_000)  # type: ignore
     sqs.SqsSource = functools.partial(sqs.SqsSource, wait_seconds=0)  # type: ignore
-    app = wiring.build(configfile.load(Path(config), {}), environ=dict(os.environ), once=True, serve=False)
+    app = wired.build(configfile.load(Path(config), {}), environ=dict(os.environ), once=True, serve=False)
     if kill is not None:
         _arm(app, Killer(*kill))
     app.runtime.start()
