@@ -141,7 +141,9 @@ class LabelFolder:
     def _one(self, label: str, admission: _Admission, value: str) -> str:
         if not value:
             return MISSING
-        folded = admission.fold(clean(value))
+        value = clean(value)
+        # Nobody can claim to be one of our own two words.
+        folded = OTHER if value in (MISSING, OTHER) else admission.fold(value)
         if folded == OTHER:
             self._collapsed.labels(label).inc()
         return folded

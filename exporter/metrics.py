@@ -277,7 +277,9 @@ class Metrics:
         self.otlp_export_duration = self._histogram(
             "otlp_export_duration_seconds", "How long an OTLP request took.", _REQUEST_BUCKETS
         )
-        self.otlp_sent_bytes = self._counter("otlp_sent_bytes_total", "Bytes of OTLP request bodies, as sent; over gRPC before compression.")
+        self.otlp_sent_bytes = self._counter(
+            "otlp_sent_bytes_total", "Bytes of OTLP request bodies, as sent; over gRPC before compression."
+        )
         self.otlp_last_success = self._gauge(
             "otlp_last_success_timestamp_seconds", "When the receiver last accepted a request; 0: not yet."
         )

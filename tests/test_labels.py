@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.contract import Labels
@@ -175,6 +175,14 @@ def test_a_value_is_made_fit_for_the_exposition(value: str, expected: str) -> No
     assert folder().fold(record(event_name=value)).event_name == expected
 
 
+@pytest.mark.parametrize("word", ["_MISSING", "_OTHER"])
+def test_our_own_words_cannot_be_forged(word: str) -> None:
+    """A caller who writes them is folded like any value that is too much."""
+    labels = folder().fold(record(event_name=word, error_code=word))
+    assert (labels.event_name, labels.error_code) == ("_OTHER", "_OTHER")
+
+
+@example(["", "0", "1", "00", "000", "_MISSING"])
 @given(st.lists(st.text(alphabet=st.characters(codec=None), max_size=200), max_size=40))
 def test_labels_are_bounded_whatever_comes(values: list[str]) -> None:
     """Any text in any field gives encodable label values, and no more of them than the caps say."""

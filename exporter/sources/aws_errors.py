@@ -15,7 +15,7 @@ from typing import NamedTuple
 from exporter.errors import Blocked, ExporterError, Retryable, SwitchedOff
 from exporter.record import text
 
-__all__ = ["code_of", "host_unknown", "translated"]
+__all__ = ["advice", "code_of", "host_unknown", "translated"]
 
 #: Longest piece of AWS's own words that is repeated in a message.
 _WORDS = 600
@@ -185,6 +185,17 @@ _EXCEPTIONS: dict[str, _Row] = {
     "UnknownRegionError": _UNSUPPORTED,
     "BotoCoreError": _INVALID,
 }
+
+
+def advice(error: ExporterError, policy: str) -> str:
+    """The line of ``check`` that fixes a refusal; ``policy`` is the least one that allows what was asked."""
+    if error.reason == "access_denied":
+        return f"attach this policy: {policy}"
+    if error.reason == "expired_credentials":
+        return "give it credentials: a role of the pod or instance, AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret"
+    if isinstance(error, Retryable):
+        return "see whether the endpoint can be reached, and try again"
+    return "the text says what AWS refused"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

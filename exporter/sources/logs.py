@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from exporter.contract import Batch, Clock, Finding, Partition, Progress
-from exporter.errors import ExporterError, Retryable, Stopping
+from exporter.errors import ExporterError, Stopping
 from exporter.metrics import Metrics
 from exporter.record import Document, Record, parse
 from exporter.sources.aws import Clients, account_of
+from exporter.sources.aws_errors import advice
 from exporter.sources.logs_api import LogGroup, group_arn, iam_policy, patterns
 from exporter.sources.logs_pieces import Pieces
 from exporter.sources.ratelimit import RateLimits
@@ -146,11 +147,8 @@ class LogsSource:
                     seen = self._group.page(pattern, now - _GLANCE, now, limit=1).events
         except Stopping:
             raise
-        except Retryable as error:
-            return Finding("error", subject, str(error), "see whether the endpoint can be reached, and try again")
         except ExporterError as error:
-            denied = f"attach this policy: {iam_policy(arn)}" if error.reason == "access_denied" else ""
-            return Finding("error", subject, str(error), denied or "the text says what AWS refused")
+            return Finding("error", subject, str(error), advice(error, iam_policy(arn)))
         answers = "FilterLogEvents answers"
         items = list(Pieces(self._log_group).put(seen))
         if not items:

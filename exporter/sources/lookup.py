@@ -21,6 +21,7 @@ from exporter.errors import Blocked, ExporterError, Retryable, Stopping, Switche
 from exporter.metrics import Metrics
 from exporter.services import SERVICES
 from exporter.sources.aws import Clients, account_of, default_region
+from exporter.sources.aws_errors import advice
 from exporter.sources.lookup_api import IAM_POLICY, EventHistory, Window
 from exporter.sources.ratelimit import RateLimits
 from exporter.sources.windows import Ask, TokenLost, TooOld, Windows
@@ -159,7 +160,7 @@ class LookupSource:
             raise
         except ExporterError as error:
             # Event history can be readable all the same, where only STS is out of reach.
-            return Finding("warning", f"{subject}: identity", str(error), "aws sts get-caller-identity")
+            return Finding("warning", f"{subject}: identity", str(error), "aws sts get-caller-identity shows who asks")
         return Finding("ok", f"{subject}: identity", f"{arn}, account {account}")
 
     def _check_region(self, subject: str, region: str) -> Finding:
@@ -169,11 +170,10 @@ class LookupSource:
             raise
         except SwitchedOff as error:
             return Finding("warning", subject, str(error), f"take {region} out of `regions`")
-        except Retryable as error:
-            return Finding("error", subject, str(error), "see whether the endpoint can be reached, and try again")
-        except (Blocked, TokenLost, TooOld) as error:
-            fix = f"attach this policy: {IAM_POLICY}" if getattr(error, "reason", "") == "access_denied" else ""
-            return Finding("error", subject, str(error), fix or "the text says what AWS refused")
+        except (Retryable, Blocked) as error:
+            return Finding("error", subject, str(error), advice(error, IAM_POLICY))
+        except (TokenLost, TooOld) as error:
+            return Finding("error", subject, str(error), "the text says what AWS refused")
         return Finding("ok", subject, "LookupEvents answers")
 
     # -- reading --

@@ -15,10 +15,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from exporter.contract import Batch, Clock, Finding, Partition, Progress, Unit
-from exporter.errors import Blocked, ExporterError, Retryable, Stopping
+from exporter.errors import Blocked, ExporterError, Stopping
 from exporter.metrics import Metrics
 from exporter.reading import Limits
 from exporter.sources.aws import Clients, default_region
+from exporter.sources.aws_errors import advice
 from exporter.sources.bucket import TrailBucket, base_of, iam_policy
 from exporter.sources.downloads import Downloads
 from exporter.sources.listing import Place, Walk
@@ -167,7 +168,7 @@ class S3Source:
     def check(self) -> Iterable[Finding]:
         """Look for trail folders, list one, and read the beginning of one object."""
         subject = f"source {self.name}"
-        policy = f"attach this policy: {iam_policy(self._bucket, self._base, self._region)}"
+        policy = iam_policy(self._bucket, self._base, self._region)
         try:
             folders = self._folders()
             if not folders:
@@ -178,11 +179,8 @@ class S3Source:
             yield self._readable(subject, folders)
         except Stopping:
             raise
-        except Retryable as error:
-            yield Finding("error", subject, str(error), "see whether the endpoint can be reached, and try again")
         except ExporterError as error:
-            fix = policy if error.reason == "access_denied" else "the text says what S3 refused"
-            yield Finding("error", subject, str(error), fix)
+            yield Finding("error", subject, str(error), advice(error, policy))
 
     def _beside(self) -> str:
         """What lies where AWSLogs was looked for, if one may look there."""

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from exporter.contract import Finding
-from exporter.errors import Blocked, ExporterError, Retryable, Stopping
+from exporter.errors import Blocked, ExporterError, Stopping
 from exporter.sources.aws import Clients
+from exporter.sources.aws_errors import advice
 from exporter.sources.sqs_api import Queue, queue_policy
 
 __all__ = ["findings"]
@@ -35,19 +36,11 @@ def findings(
     except Stopping:
         raise
     except ExporterError as error:
-        yield Finding("error", subject, str(error), _fix(error, queue))
+        yield Finding("error", subject, str(error), advice(error, queue_policy(queue.arn)))
     else:
         yield from _attributes(subject, attributes, queue, visibility_seconds)
     for bucket in buckets:
         yield _bucket(f"source {name}: {bucket}", clients, region, bucket)
-
-
-def _fix(error: ExporterError, queue: Queue) -> str:
-    if error.reason == "access_denied":
-        return f"attach this policy: {queue_policy(queue.arn)}"
-    if isinstance(error, Retryable):
-        return "see whether the endpoint can be reached, and try again"
-    return "the text says what AWS refused"
 
 
 def _attributes(
