@@ -134,3 +134,11 @@ def test_a_date_without_quotes_stays_text(tmp_path: Path):
     [source] = configfile.load(file, {}).sources
     assert isinstance(source, config.LookupSource)
     assert source.start == "2026-02-01"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent.parent / "examples").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_example_is_valid(path: Path):
+    """What people copy works."""
+    configfile.load(path, {})
