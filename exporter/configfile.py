@@ -292,6 +292,8 @@ def _problem(details: ErrorDetails, tree: Any, names: Mapping[str, str]) -> Prob
         key, value, allowed = f"{key}.type", "", "required: says which kind it is"
     elif kind == "literal_error":
         allowed = f"one of {context.get('expected', '')}"
+    elif kind == "too_short":
+        allowed = f"at least {context.get('min_length', 1)}"
     elif kind == "string_type":
         allowed = "text; in quotes when it looks like a number"
     else:
