@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compile() { uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-find-links --custom-compile-command 'make lock' "$@"; }
-compile pyproject.toml --extra grpc -o requirements/runtime.txt
-compile pyproject.toml --extra grpc --group dev -c requirements/runtime.txt -o requirements/dev.txt
+compile pyproject.toml --extra grpc --extra auth -o requirements/runtime.txt
+compile pyproject.toml --extra grpc --extra auth --group dev -c requirements/runtime.txt -o requirements/dev.txt
