@@ -6,7 +6,7 @@ BIN    := .venv/bin
 STAMP  := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run play-s3 play-sqs play-logs play-everything test check e2e tools bench generate lock clean venv
+.PHONY: help run play-s3 play-sqs play-logs play-everything test check e2e image chart tools bench generate lock clean venv
 MAKEFLAGS += --no-print-directory
 
 help: ## print this
@@ -35,26 +35,39 @@ play-everything: $(STAMP) ## examples/everything.yaml: the same events by four w
 	@$(PLAY) everything
 
 test: $(STAMP) ## every test that needs nothing but Python; under 5 minutes
-	@$(BIN)/python -m pytest -m 'not e2e' -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -m 'not e2e and not chart' -n 2 --dist worksteal
 
 check: $(STAMP) ## format, lint, types, generated files, lock files; under 1 minute, silent where all is well
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/python -m mypy --no-error-summary
 	@$(BIN)/python -m exporter.generate --check
+	@$(BIN)/python -m deploy.dashboards --check
+	@$(BIN)/python -m deploy.rules --check
+	@$(BIN)/python -m tools.chart --check
+	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/python tools/checks.py
 
 e2e: $(STAMP) ## end to end with a real Collector and a real Prometheus; prints the counts it compared
 	@$(BIN)/python -m pytest -m e2e tests/e2e
 
-tools: ## install the real servers of `make e2e` into .tools/ (Go and apt; about five minutes, once)
+chart: $(STAMP) ## lint, render and validate the chart and the sidecar examples; prints a table of cases
+	@$(BIN)/python -m tools.chart
+
+image: $(STAMP) ## build the image with buildah and run the samples in it; prints what was checked (root)
+	@tools/image.sh
+
+tools: ## install the real servers and tools of e2e, chart and image into .tools/ (Go and apt; about ten minutes, once)
 	@tools/install.sh
 
 bench: $(STAMP) ## measure memory, start, throughput and scrapes on this machine; prints a table, decides nothing
 	@$(BIN)/python -m bench.bench
 
-generate: $(STAMP) ## write the generated files anew: reference pages, schema, example configuration
+generate: $(STAMP) ## write the generated files anew: reference pages, schemas, dashboards, rules, the chart's README
 	@$(BIN)/python -m exporter.generate
+	@$(BIN)/python -m deploy.dashboards
+	@$(BIN)/python -m deploy.rules
+	@$(BIN)/python -m tools.chart --generate
 
 lock: $(STAMP) ## resolve pyproject.toml anew into the hash-locked files under requirements/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" requirements/lock.sh

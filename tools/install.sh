@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the real servers of `make e2e` into .tools/bin, which git ignores. A tool that is there at the version pinned
-# in tools/versions.env is left alone. Needs Go for the Collector and MinIO, apt for Prometheus; needs no root, starts nothing.
+# Installs the real servers and tools of `make e2e`, `make chart` and `make image` into .tools/bin, which git ignores. A
+# tool that is there at the version pinned in tools/versions.env is left alone. Needs Go, and apt for Prometheus; starts
+# nothing. Only `packages` (Chromium, buildah, debootstrap: whole systems) installs into the machine, which needs root.
 #
 #   tools/install.sh              all of them
 #   tools/install.sh prometheus   one of them
@@ -88,10 +89,79 @@ install_minio() {
     done_in "minio $MINIO_VERSION" "$began"
 }
 
-if [[ $# -eq 0 ]]; then set -- otelcol prometheus minio; fi
+# go_install NAME VERSION MODULE@VERSION: one program out of the Go module proxy.
+go_install() {
+    local name=$1 version=$2 module=$3 began=$SECONDS
+    if stamped "$name" "$version"; then echo "$name $version: already here"; return; fi
+    have go "it compiles $name from the Go module proxy" || return 1
+    rm -f "$tools/$name.stamp"
+    if ! CGO_ENABLED=0 GOBIN=$bin go install -trimpath -ldflags '-s -w' "$module" >"$tools/$name.log" 2>&1; then
+        tail -n 30 "$tools/$name.log" >&2
+        return 1
+    fi
+    rm -f "$tools/$name.log"
+    echo "$version" >"$tools/$name.stamp"
+    done_in "$name $version" "$began"
+}
+
+install_helm() { go_install helm "$HELM_VERSION" "helm.sh/helm/v3/cmd/helm@v$HELM_VERSION"; }
+
+install_kubeconform() {
+    go_install kubeconform "$KUBECONFORM_VERSION" "github.com/yannh/kubeconform/cmd/kubeconform@v$KUBECONFORM_VERSION"
+}
+
+install_kustomize() {
+    go_install kustomize "$KUSTOMIZE_VERSION" "sigs.k8s.io/kustomize/kustomize/v5@v$KUSTOMIZE_VERSION"
+}
+
+# Loki's own parser of LogQL behind a few lines of ours (tools/logql). A module that is required does not bring its
+# `replace` lines along, so the two that its build needs are given again.
+install_logql() {
+    local fingerprint began=$SECONDS work=$tools/logql
+    fingerprint="$LOKI_VERSION $(sha256sum <tools/logql/main.go | cut -c1-16)"
+    if stamped logql "$fingerprint"; then echo "logql of Loki $LOKI_VERSION: already here"; return; fi
+    have go "it compiles Loki's parser from the Go module proxy" || return 1
+    echo "logql of Loki $LOKI_VERSION: building, a minute or two"
+    rm -rf "$work" "$tools/logql.stamp"
+    mkdir -p "$work"
+    cp tools/logql/main.go "$work/"
+    if ! (
+        cd "$work"
+        go mod init logql
+        go mod edit -require="github.com/grafana/loki/v3@v$LOKI_VERSION" \
+            -replace="github.com/hashicorp/memberlist=github.com/grafana/memberlist@v$LOKI_MEMBERLIST_VERSION" \
+            -replace="github.com/grafana/regexp=github.com/grafana/regexp@v$LOKI_REGEXP_VERSION"
+        CGO_ENABLED=0 go build -mod=mod -trimpath -ldflags '-s -w' -o "$bin/logql" .
+    ) >"$work/build.log" 2>&1; then
+        tail -n 30 "$work/build.log" >&2
+        return 1
+    fi
+    rm -rf "$work"
+    echo "$fingerprint" >"$tools/logql.stamp"
+    done_in "logql of Loki $LOKI_VERSION" "$began"
+}
+
+install_packages() {
+    local began=$SECONDS package missing=()
+    for package in chromium buildah debootstrap; do
+        PATH=$PATH:/usr/sbin command -v "$package" >/dev/null || missing+=("$package")
+    done
+    if [[ ${#missing[@]} -eq 0 ]]; then echo "chromium, buildah, debootstrap: already here"; return; fi
+    if [[ $EUID -ne 0 ]] || ! command -v apt-get >/dev/null; then
+        echo "tools: not on this machine, and only root on Debian can have them installed here: ${missing[*]};" \
+            "what needs them will say so" >&2
+        return
+    fi
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${missing[@]}" >"$tools/apt.log" 2>&1 ||
+        { tail -n 20 "$tools/apt.log" >&2; return 1; }
+    rm -f "$tools/apt.log"
+    done_in "${missing[*]}" "$began"
+}
+
+all=(otelcol prometheus minio helm kubeconform kustomize logql packages)
+if [[ $# -eq 0 ]]; then set -- "${all[@]}"; fi
 for tool in "$@"; do
-    case $tool in
-        otelcol | prometheus | minio) "install_$tool" ;;
-        *) echo "tools: no such tool: $tool (otelcol, prometheus, minio)" >&2; exit 2 ;;
-    esac
+    if [[ " ${all[*]} " != *" $tool "* ]]; then echo "tools: no such tool: $tool (${all[*]})" >&2; exit 2; fi
+    "install_$tool"
 done
