@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.e2e.processes import TOOLS
+from tests.e2e.processes import ROOT, TOOLS
 
 #: (title, lines) of every comparison, printed when all tests are over.
 _compared: list[tuple[str, list[str]]] = []
@@ -27,9 +28,9 @@ def need() -> Callable[[str], None]:
     """Say that a test needs one of the tools: it is skipped loudly without it, and fails where CI is set."""
 
     def check(tool: str) -> None:
-        if os.access(TOOLS / tool, os.X_OK):
+        if os.access(TOOLS / tool, os.X_OK) or shutil.which(tool):
             return
-        message = f"{tool} is not in {TOOLS}: run `make tools`"
+        message = f"{tool} is neither in {TOOLS.relative_to(ROOT)} nor on the PATH: run `make tools`"
         if os.environ.get("CI"):
             pytest.fail(message)
         _compared.append((f"SKIPPED: {message}", []))
