@@ -92,6 +92,24 @@ MIGRATIONS: tuple[Migration, ...] = (
             "DROP TABLE finished_before",
         ),
     ),
+    Migration(
+        "0003_order",
+        (
+            # Label sets in the order of first counting: what is folded or shown apart goes by it, over restarts too.
+            "ALTER TABLE totals RENAME TO totals_before",
+            """CREATE TABLE totals (
+                number INTEGER PRIMARY KEY,
+                event_source TEXT NOT NULL, event_name TEXT NOT NULL, principal_type TEXT NOT NULL,
+                aws_region TEXT NOT NULL, account_id TEXT NOT NULL, error_code TEXT NOT NULL,
+                correction INTEGER NOT NULL, counted INTEGER NOT NULL,
+                UNIQUE (event_source, event_name, principal_type, aws_region, account_id, error_code, correction)
+            ) STRICT""",
+            """INSERT INTO totals (
+                event_source, event_name, principal_type, aws_region, account_id, error_code, correction, counted
+            ) SELECT * FROM totals_before""",
+            "DROP TABLE totals_before",
+        ),
+    ),
 )
 
 

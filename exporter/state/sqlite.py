@@ -31,7 +31,9 @@ __all__ = ["SqliteState"]
 _log = logging.getLogger("exporter.state")
 
 _INSERT_TOTALS = """
-INSERT INTO totals VALUES (
+INSERT INTO totals (
+    event_source, event_name, principal_type, aws_region, account_id, error_code, correction, counted
+) VALUES (
     CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?, ?
 ) ON CONFLICT DO UPDATE SET counted = counted + excluded.counted
 """
@@ -279,7 +281,7 @@ class SqliteState:
                 Labels(source, name, principal, region, account, error, bool(correction)): counted
                 for source, name, principal, region, account, error, correction, counted in run.execute(
                     "SELECT event_source, event_name, principal_type, aws_region, account_id, error_code, correction, "
-                    "counted FROM totals"
+                    "counted FROM totals ORDER BY number"
                 )
             }
         )

@@ -125,6 +125,16 @@ class StateContract(ForgettingLaws, ScopeLaws):
         assert state.commit(replace(step, entries=entries_of(1))).new == 0
         assert dict(state.totals()) == {}
 
+    @staticmethod
+    def _count_out_of_order(state: State, step: Commit) -> None:
+        for number, name in enumerate(["Zulu", "Yankee", "Alpha", "Yankee"]):
+            state.commit(replace(step, entries=entries_of(number, of=labels(name))))
+
+    def test_totals_keep_the_order_of_first_counting(self, state: State, step: Commit) -> None:
+        """Not that of names, nor of the last count: which series are shown apart goes by it."""
+        self._count_out_of_order(state, step)
+        assert [of.event_name for of in state.totals()] == ["Zulu", "Yankee", "Alpha"]
+
     def test_totals_are_a_snapshot(self, state: State, step: Commit) -> None:
         """What was handed out does not change under its reader."""
         state.commit(replace(step, entries=entries_of(1)))
@@ -322,6 +332,13 @@ class StateContract(ForgettingLaws, ScopeLaws):
         assert dict(state.totals()) == {labels(): new}
         assert state.unseen([key(number) for number in range(new)]) == set()
         assert [state.load(Partition("worker", str(worker))) for worker in range(4)] == [{"v": 19}] * 4
+
+    def test_a_reopened_state_keeps_the_order_of_its_totals(self, state: State, step: Commit, tmp_path: Path) -> None:
+        """A restart that chose other series to show apart would make a counter fall."""
+        self._count_out_of_order(state, step)
+        again = self.reopen(state, tmp_path)
+        assert [of.event_name for of in again.totals()] == ["Zulu", "Yankee", "Alpha"]
+        again.close()
 
     def test_everything_survives_a_new_process(self, state: State, step: Commit, tmp_path: Path) -> None:
         """Opening again finds all that was committed."""
