@@ -38,6 +38,7 @@ from exporter.wiring import (
 )
 
 if TYPE_CHECKING:
+    from exporter.web.live import LiveConfig
     from exporter.web.server import WebServer
 
 __all__ = ["App", "build", "findings"]
@@ -128,8 +129,8 @@ def build(
     sink = attempt(lambda: SINKS[type(chosen)]("sink", chosen, parts, mapper))
     state = attempt(lambda: STATES[type(settings.state)]("state", settings.state, parts))
     epoch = attempt(lambda: state.claim(f"{socket.gethostname()}:{os.getpid()}")) if state else None
-    web_problems = _web_problems(settings)
-    problems.extend(web_problems)
+    problems.extend(_web_problems(settings))
+    web_config = attempt(lambda: _web_config(settings, clock, metrics)) if serve else None
     built = [source for source in sources if source is not None]
     if problems or sink is None or state is None or epoch is None:
         made: tuple[Source | Sink | State | None, ...] = (*built, sink, state)
@@ -139,6 +140,15 @@ def build(
         raise ConfigError(problems)
 
     _expose(settings, chosen, state, metrics)
+    events = EventSeries(
+        totals=state.totals,
+        known={name: SERVICES[name].operations for name in settings.services if name in SERVICES},
+        extra_labels=tuple(settings.metrics.extra_labels),
+        max_series=settings.metrics.max_series,
+        zero_seconds=settings.metrics.zero_seconds,
+        metrics=metrics,
+        clock=clock,
+    )
     pipeline = Pipeline(
         sink=sink,
         state=state,
@@ -158,6 +168,7 @@ def build(
         depth=settings.limits.json_depth,
         size=settings.limits.record_bytes,
         backend=settings.state.type,
+        counted=events.counted,
     )
     runtime = Runtime(
         sources=built,
@@ -197,20 +208,17 @@ def build(
         app.web = WebServer(
             create_app(
                 metrics=metrics,
-                events=EventSeries(
-                    totals=state.totals,
-                    known={name: SERVICES[name].operations for name in settings.services if name in SERVICES},
-                    extra_labels=tuple(settings.metrics.extra_labels),
-                    max_series=settings.metrics.max_series,
-                    metrics=metrics,
-                ),
+                events=events,
                 status=app.status,
                 clock=clock,
                 created_series=settings.metrics.created_series,
+                telemetry_path=settings.web.telemetry_path,
+                config=web_config,
             ),
             listen=_listen(settings),
             idle_seconds=settings.web.idle_seconds,
             max_connections=settings.web.max_connections,
+            config=web_config,
         )
         try:
             app.web.start()
@@ -225,6 +233,10 @@ def _expose(settings: config.Settings, sink: config.SinkSettings, state: State, 
     """Hang the ledger's figures onto the metrics."""
     backend = settings.state.type
     metrics.preset(backend=backend)
+    for source in settings.sources:
+        metrics.preset(source=source.name, source_type=source.type)
+        if isinstance(source, config.SqsSource) and source.relist:
+            metrics.preset(source=f"{source.name}-relist", source_type="s3", only_own=True)
     metrics.dedupe_entries.set_function(lambda: state.size().identities)
     metrics.quarantine_items.set_function(lambda: state.size().quarantined)
     metrics.state_size_bytes.labels(backend).set_function(lambda: state.size().bytes)
@@ -266,7 +278,22 @@ def findings(settings: config.Settings, *, environ: Mapping[str, str] = os.envir
             found += results or [Finding("ok", subject, "can be opened")]
         finally:
             part.close()
-    return found
+    return found + _web_findings(settings)
+
+
+def _web_findings(settings: config.Settings) -> list[Finding]:
+    path = settings.web.config_file
+    if path is None:
+        return []
+    from exporter.web.live import loaded
+
+    try:
+        web, tls = loaded(path)
+    except ConfigError as error:
+        return [Finding("error", problem.key, str(problem)) for problem in error.problems]
+    said = [f"{'https' if tls else 'http'}", f"{len(web.users)} users" if web.users else "no basic authentication"]
+    warnings = (*web.warnings, *(tls.warnings if tls else ()))
+    return [Finding("ok", f"web {path}", ", ".join(said)), *(Finding("warning", f"web {path}", w) for w in warnings)]
 
 
 # -- words for people -----------------------------------------------------------------------------------------------
@@ -275,6 +302,16 @@ def findings(settings: config.Settings, *, environ: Mapping[str, str] = os.envir
 def _listen(settings: config.Settings) -> list[str]:
     listen = settings.web.listen_address
     return [listen] if isinstance(listen, str) else list(listen)
+
+
+def _web_config(settings: config.Settings, clock: SystemClock, metrics: Metrics) -> LiveConfig | None:
+    if settings.web.config_file is None:
+        metrics.config_last_reload_successful.set(1)
+        metrics.config_last_reload_success_timestamp.set(clock.now().timestamp())
+        return None
+    from exporter.web.live import LiveConfig
+
+    return LiveConfig(settings.web.config_file, clock=clock, metrics=metrics)
 
 
 def _web_problems(settings: config.Settings) -> list[Problem]:

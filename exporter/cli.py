@@ -7,17 +7,18 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from exporter import __version__
-from exporter.errors import ConfigError, ExporterError
+from exporter.errors import ConfigError, ExporterError, Problem
 
 if TYPE_CHECKING:
     from exporter.app import App
-    from exporter.config import Settings
+    from exporter.config import Settings, Web
 
 __all__ = ["app", "main"]
 
@@ -47,10 +48,29 @@ ListenOption = Annotated[
     list[str] | None,
     typer.Option("--web.listen-address", metavar="HOST:PORT", help="Overrides web.listen_address; may be repeated."),
 ]
+WebConfigOption = Annotated[
+    str | None,
+    typer.Option("--web.config.file", metavar="FILE", help="Overrides web.config_file; empty: none."),
+]
+TelemetryPathOption = Annotated[
+    str | None,
+    typer.Option("--web.telemetry-path", metavar="PATH", help="Overrides web.telemetry_path."),
+]
+
+#: Flag -> the setting below ``web`` that it overrides.
+_WEB_FLAGS = {
+    "--web.listen-address": "listen_address",
+    "--web.config.file": "config_file",
+    "--web.telemetry-path": "telemetry_path",
+}
 
 
-def _settings(path: Path | None, *, format_: str | None = None, listen: list[str] | None = None) -> Settings:
-    """Load, or print every problem and leave with 2."""
+def _settings(path: Path | None, *, format_: str | None = None, web: Mapping[str, object] | None = None) -> Settings:
+    """Load, or print every problem and leave with 2.
+
+    Args:
+        web: what flags set below ``web``; None and an empty list: the flag was not given.
+    """
     from exporter import config, configfile
 
     environ = dict(os.environ)
@@ -58,8 +78,9 @@ def _settings(path: Path | None, *, format_: str | None = None, listen: list[str
         settings = configfile.load(path, environ)
     except ConfigError as error:
         _refuse(error)
-    if listen:
-        settings = settings.model_copy(update={"web": settings.web.model_copy(update={"listen_address": listen})})
+    given = {name: value for name, value in (web or {}).items() if value not in (None, [])}
+    if given:
+        settings = settings.model_copy(update={"web": _web(settings, given)})
     if format_ is not None:
         if format_ not in ("text", "json"):
             raise typer.BadParameter("text or json are allowed", param_hint="--format")
@@ -71,6 +92,25 @@ def _settings(path: Path | None, *, format_: str | None = None, listen: list[str
         else:
             raise typer.BadParameter(f"is for the console; sink.type is {sink.type}", param_hint="--format")
     return settings
+
+
+def _web(settings: Settings, given: Mapping[str, object]) -> Web:
+    from pydantic import ValidationError
+
+    from exporter.config import Web
+
+    try:
+        return Web.model_validate(settings.web.model_dump() | dict(given))
+    except ValidationError as error:
+        flags = {name: flag for flag, name in _WEB_FLAGS.items()}
+        _refuse(
+            ConfigError(
+                [
+                    Problem(flags[str(said["loc"][0])], str(said["input"]), said["msg"].removeprefix("Value error, "))
+                    for said in error.errors(include_url=False)
+                ]
+            )
+        )
 
 
 def _refuse(error: ConfigError) -> NoReturn:
@@ -165,9 +205,16 @@ def _say_drained(app_: App, *, interrupted: bool) -> int:
 
 
 @app.command()
-def run(config: ConfigOption = None, format: FormatOption = None, listen: ListenOption = None) -> None:  # noqa: A002
+def run(
+    config: ConfigOption = None,
+    format: FormatOption = None,  # noqa: A002
+    listen: ListenOption = None,
+    web_config: WebConfigOption = None,
+    telemetry_path: TelemetryPathOption = None,
+) -> None:
     """Read for ever: publish each event, count it, serve /metrics. SIGTERM or Ctrl-C ends it cleanly."""
-    raise typer.Exit(_work(_settings(config, format_=format, listen=listen), once=False))
+    web = {"listen_address": listen, "config_file": web_config, "telemetry_path": telemetry_path}
+    raise typer.Exit(_work(_settings(config, format_=format, web=web), once=False))
 
 
 @app.command()
@@ -183,11 +230,11 @@ def drain(
 
 
 @app.command()
-def check(config: ConfigOption = None) -> None:
-    """Try every source, the sink and the state, and say what to fix. Sends and changes nothing."""
+def check(config: ConfigOption = None, web_config: WebConfigOption = None) -> None:
+    """Try every source, the sink, the state and the web configuration, and say what to fix. Changes nothing."""
     from exporter import app as wired
 
-    found = wired.findings(_settings(config))
+    found = wired.findings(_settings(config, web={"config_file": web_config}))
     for finding in found:
         typer.echo(f"{finding.level:7} {finding.subject}: {finding.text}")
         for line in finding.fix.splitlines():
@@ -262,26 +309,62 @@ def quarantine(
 @app.command()
 def healthcheck(
     config: ConfigOption = None,
+    listen: ListenOption = None,
     ready: Annotated[bool, typer.Option("--ready", help="Ask /-/ready instead of /-/healthy.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds to wait.")] = 3.0,
 ) -> None:
-    """Ask the running process whether it is well: exit 0 or 1. For container health checks."""
-    import urllib.error
-    import urllib.request
+    """Ask the running process whether it is well: exit 0 or 1. For container health checks.
 
-    listen = _settings(config).web.listen_address
-    host, _, port = (listen if isinstance(listen, str) else listen[0]).rpartition(":")
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
-    url = f"http://{host}:{port}/-/{'ready' if ready else 'healthy'}"
-    try:
-        with urllib.request.urlopen(url, timeout=timeout) as reply:
-            typer.echo(reply.read(4096).decode(errors="replace").strip())
-    except urllib.error.HTTPError as error:
-        typer.echo(error.read(4096).decode(errors="replace").strip(), err=True)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        typer.echo(f"{url}: {error}", err=True)
-        raise typer.Exit(1) from None
+    Finds out itself whether TLS is spoken; the certificate is not verified. Behind authentication, client certificates
+    or a rate limit it sees that the process serves, which is what /-/healthy says; whether it is ready stays unknown.
+    """
+    settings = _settings(config, web={"listen_address": listen})
+    addresses = settings.web.listen_address
+    host, _, port = (addresses if isinstance(addresses, str) else addresses[0]).rpartition(":")
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - compared
+    if not port.isdigit():
+        raise typer.BadParameter("has no port", param_hint="web.listen_address")
+    status, text = _probe(host, int(port), "/-/ready" if ready else "/-/healthy", timeout)
+    if status in (401, 403, 429) and not ready:
+        typer.echo(f"serves; answered {status} {text}".strip())
+        return
+    if status in (401, 403, 429):
+        text = f"not known: answered {status} {text}".strip()
+    typer.echo(text, err=status != 200)
+    raise typer.Exit(0 if status == 200 else 1)
+
+
+def _probe(host: str, port: int, path: str, timeout: float) -> tuple[int, str]:
+    """Status and text of a path, over TLS when plain HTTP is not spoken; status 0: no answer, the text says why.
+
+    A server that ends a complete TLS handshake without an answer wants a client certificate: 403.
+    """
+    import http.client
+    import ssl
+
+    unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    unverified.check_hostname = False
+    unverified.verify_mode = ssl.CERT_NONE
+    secure = http.client.HTTPSConnection(host, port, timeout=timeout, context=unverified)
+    trouble: Exception = OSError("no answer")
+    for connection in (http.client.HTTPConnection(host, port, timeout=timeout), secure):
+        connected = False
+        try:
+            connection.connect()
+            connected = True
+            connection.request("GET", path)
+            reply = connection.getresponse()
+            return reply.status, reply.read(4096).decode(errors="replace").strip()
+        except (TimeoutError, ConnectionRefusedError) as error:
+            return 0, f"{host}:{port}: {error}"
+        except (OSError, http.client.HTTPException) as error:
+            alert = isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
+            if connection is secure and (connected or alert):
+                return 403, "to a client without a certificate"
+            trouble = error
+        finally:
+            connection.close()
+    return 0, f"{host}:{port}: {trouble}"
 
 
 @app.command()

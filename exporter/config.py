@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from exporter.services import FAULT_CODES, LOOKOUT_METRICS
 
@@ -110,6 +110,22 @@ Bucket: TypeAlias = Annotated[str, _matches(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
 AccountId: TypeAlias = Annotated[str, _matches(r"\d{12}", "twelve digits, in quotes")]
 OrganizationId: TypeAlias = Annotated[str, _matches(r"o-[a-z0-9]{10,32}", "an organization id such as o-abcdefghij")]
 Start: TypeAlias = Annotated[str, AfterValidator(_start)]
+
+
+def _telemetry_path(value: str) -> str:
+    steps = value.split("/")
+    if steps[0] or steps[1:2] in ([""], ["-"]) or {".", ".."} & set(steps):
+        raise ValueError("a path of its own: it begins with /, and is neither / nor below /-/")
+    return value
+
+
+TelemetryPath: TypeAlias = Annotated[
+    str,
+    _matches(r"(/[A-Za-z0-9._~-]+)+", "a path such as /metrics, of letters, digits, dot, dash, underscore, tilde"),
+    AfterValidator(_telemetry_path),
+]
+#: The flag's empty value means none, as in exporter-toolkit.
+WebConfigFile: TypeAlias = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
 
 
 class FilesSource(_Settings):
@@ -356,7 +372,11 @@ class Web(_Settings):
     idle_seconds: float = Field(default=30, ge=1, le=3_600)
     """A connection on which nothing complete arrives for so long is closed."""
     max_connections: int = Field(default=512, ge=8, le=100_000)
-    """Connections at once; further ones are refused."""
+    """Connections at once, those in their TLS handshake too; further ones are refused."""
+    config_file: WebConfigFile = None
+    """Web configuration file in the format of Prometheus' exporter-toolkit: TLS, client certificates, basic authentication, headers, rate limit (docs/web.md). Unset or empty: none. Re-read when it changes."""
+    telemetry_path: TelemetryPath = "/metrics"
+    """Where the metrics are."""
 
 
 class Metrics(_Settings):
@@ -372,6 +392,8 @@ class Metrics(_Settings):
     """Error codes counted by name; further ones are `_OTHER`."""
     max_accounts: int = Field(default=200, ge=1, le=10_000)
     """Accounts counted by id; further ones are `_OTHER`."""
+    zero_seconds: float = Field(default=70, ge=0, le=86_400)
+    """A new event series is at 0 for so long first, for `increase()`: longer than any scrape interval. 0: one scrape."""
     created_series: bool = False
     """Also expose `_created` series of our own metrics."""
 

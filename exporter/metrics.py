@@ -85,17 +85,19 @@ class Declaration:
 
 
 _ARRIVAL = "Counted when the receiver has accepted it; AWS delivers most events within 5 to 15 minutes."
+_ZERO = "A new label set is shown at 0 first, for metrics.zero_seconds."
 
 EVENTS = Declaration(
     "cloudtrail_events_total",
     "counter",
-    f"Events by eventSource, eventName and userIdentity.type, each eventID once, kept over restarts. {_ARRIVAL}",
+    f"Events by eventSource, eventName and userIdentity.type, each eventID once, kept over restarts. {_ARRIVAL} "
+    f"{_ZERO}",
     {"event_source": _OPEN, "event_name": _OPEN, "principal_type": PRINCIPAL_TYPE_VALUES},
 )
 EVENT_ERRORS = Declaration(
     "cloudtrail_event_errors_total",
     "counter",
-    "Those of cloudtrail_events_total that have an errorCode.",
+    f"Those of cloudtrail_events_total that have an errorCode. {_ZERO}",
     {"event_source": _OPEN, "event_name": _OPEN, "error_code": _OPEN},
 )
 EVENT_CORRECTIONS = Declaration(
@@ -142,6 +144,15 @@ class Metrics:
             }
         )
         self.config_info = self._info("config", "The running configuration: what is constant for a process.")
+        self.config_last_reload_successful = self._gauge(
+            "config_last_reload_successful",
+            "1 if the web configuration file is in force as it lies there, or there is none; 0: it has changed, cannot "
+            "be used, and the last good one stays in force.",
+        )
+        self.config_last_reload_success_timestamp = self._gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When the web configuration file was last taken over; without one, when the process began.",
+        )
         self.ready = self._gauge("ready", "1 while /-/ready says 200.")
         self.log_messages = self._counter("log_messages_total", "Lines of our own log.", level=_LEVELS)
         self.worker_restarts = self._counter(
@@ -221,6 +232,9 @@ class Metrics:
         # Objects and queues.
         self._only = ("s3", "sqs")
         self.s3_list_requests = self._counter("s3_list_requests_total", "ListObjectsV2 requests.", source=_OPEN)
+        self.s3_objects_pending = self._gauge(
+            "s3_objects_pending", "Objects listed and not yet read; a listing goes on while they are.", source=_OPEN
+        )
         self.s3_objects_processed = self._counter(
             "s3_objects_processed_total", "Objects read to their end.", source=_OPEN
         )
@@ -287,6 +301,9 @@ class Metrics:
         # State.
         self.dedupe_lookups = self._counter("dedupe_lookups_total", "Identities looked up in the state.")
         self.dedupe_hits = self._counter("dedupe_hits_total", "Identities looked up and already there.")
+        self.dedupe_evictions = self._counter(
+            "dedupe_evictions_total", "Identities forgotten because they are older than state.horizon_days."
+        )
         self.dedupe_entries = self._gauge("dedupe_entries", "Identities remembered.")
         self.state_saves = self._counter("state_saves_total", "Commits begun.", backend=_OPEN)
         self.state_save_failures = self._counter(
@@ -312,13 +329,14 @@ class Metrics:
 
         self.preset()
 
-    def preset(self, *, source_type: str = "", **labels: str) -> None:
+    def preset(self, *, source_type: str = "", only_own: bool = False, **labels: str) -> None:
         """Show at 0 every metric whose open labels are exactly these: ``preset(source="trail")``.
 
         Metrics without open labels are at 0 from the start. Safe to repeat.
 
         Args:
             source_type: with ``source``: what is about sources of other types only is left out.
+            only_own: what is about sources of every type is left out too.
             labels: ``source``; ``source`` and ``partition``; ``api``; ``backend``.
 
         Raises:
@@ -327,6 +345,8 @@ class Metrics:
         matches = 0
         for declaration, family in self._families:
             if not declaration.labels or (declaration.only and source_type not in declaration.only):
+                continue
+            if only_own and not declaration.only:
                 continue
             open_labels = {name for name, known in declaration.labels.items() if not known}
             if open_labels != set(labels):

@@ -14,9 +14,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeAlias, TypeVar
 
 from exporter.contract import (
@@ -37,15 +38,18 @@ from exporter.contract import (
 )
 from exporter.errors import Blocked, ExporterError, Permanent, Retryable
 from exporter.metrics import Metrics
-from exporter.record import Selection, content_key, parse
+from exporter.record import Selection, content_key, parse, text
 
-__all__ = ["Books", "Hold", "Pipeline"]
+__all__ = ["Books", "Counted", "Hold", "Pipeline"]
 
 _log = logging.getLogger("exporter.pipeline")
 _T = TypeVar("_T")
 
 #: Called with what went wrong when the same effect is to be tried again later: waits, or raises to give the batch up.
 Hold: TypeAlias = Callable[[ExporterError], None]
+
+#: Told, once they are committed, of one eventID for each label set that was counted, and when; "": it has none.
+Counted: TypeAlias = Callable[[Mapping[Labels, str], datetime], None]
 
 
 @dataclass(slots=True)
@@ -90,6 +94,7 @@ class Pipeline:
         epoch: what the state's claim returned.
         depth, size: limits of one record, see :func:`exporter.record.parse`.
         backend: the state's kind, as the label of its metrics.
+        counted: see :data:`Counted`; for exemplars.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class Pipeline:
         depth: int,
         size: int,
         backend: str = "memory",
+        counted: Counted = lambda _events, _at: None,
     ) -> None:
         self._sink = sink
         self._state = state
@@ -116,6 +122,7 @@ class Pipeline:
         self._depth = depth
         self._size = size
         self._backend = backend
+        self._counted = counted
         self._in_flight = _InFlight(clock)
         self._newest: dict[str, float] = {}
 
@@ -279,7 +286,10 @@ class Pipeline:
         )
         moved = commit.position is not None or commit.finished or commit.forget
         if commit.entries or commit.quarantined or moved:
-            self._again(lambda: self._save(commit), hold)
+            committed = self._again(lambda: self._save(commit), hold)
+            if step.published and committed.new == len(commit.entries):
+                # Else some were known, and the state does not say which: none is named rather than a wrong one.
+                self._counted(step.event_ids(), now)
         self._enter(batch, step)
 
     def _save(self, commit: Commit) -> Committed:
@@ -353,6 +363,14 @@ class _Step:
     aside: list[tuple[bytes, Malformed, bool]] = field(default_factory=list)
     books: Books = field(default_factory=Books)
     last: bool = False
+
+    def event_ids(self) -> dict[Labels, str]:
+        """The last eventID of each label set that is counted; "": it has none. The entries of records come first."""
+        return {
+            entry.labels: text(record.fields.get("eventID")) or text(record.fields.get("eventId"))
+            for record, entry in zip(self.published, self.entries, strict=False)
+            if entry.labels is not None
+        }
 
     @classmethod
     def refused(cls, records: Sequence[Record], error: Permanent) -> _Step:

@@ -215,6 +215,14 @@ def metrics_page() -> str:
         + ", ".join(f"`{value}`" for value in metrics.PRINCIPAL_TYPE_VALUES)
         + ". The first twelve are what AWS writes into `userIdentity.type`; `_MISSING`: it wrote none; "
         + "`_OTHER`: a value that is not known.\n"
+        + "\n## New series\n\n"
+        + "An event series that is not known at the start is at 0 for `metrics.zero_seconds` (70) from the first time "
+        + "it is shown, then at its count: every Prometheus server that scrapes more often than that sees the rise in "
+        + "`increase()`. Why, and what a restart does: [ADR 13](adr/0013-born-at-zero.md).\n"
+        + "\n## Exemplars\n\n"
+        + "In OpenMetrics, which Prometheus asks for, each event series carries the `event_id` that was counted last. "
+        + "Prometheus keeps them with `--enable-feature=exemplar-storage`. The log record of the event has the same ID "
+        + "in `log.record.uid`, behind the account.\n"
     )
 
 

@@ -437,6 +437,7 @@ class Runtime:
                 except ExporterError as error:
                     _log.warning("cannot prune: %s", error)
                 else:
+                    self.metrics.dedupe_evictions.inc(forgotten)
                     _log.debug("pruned", extra={"identities": forgotten})
         except Stopping:
             return

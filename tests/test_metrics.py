@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.contract import Labels
+from exporter import config
+from exporter.app import build
+from exporter.contract import Clock, Labels
 from exporter.errors import REASONS
 from exporter.exposition import EventSeries, ExtraLabel, render
 from exporter.metrics import PREFIX, Declaration, LogCounter, Metrics, declared
 from exporter.record import FILTER_REASONS, PRINCIPAL_TYPES, QUARANTINE_REASONS
 from exporter.services import LOOKOUT_METRICS
+from exporter.state.memory import MemoryState
+from exporter.testing.clock import ManualClock
+from exporter.testing.scripted import ScriptedSink
+from tests.harness import Whole
 
 SERVICE = LOOKOUT_METRICS.event_source
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -40,13 +48,17 @@ def series(
     known: Mapping[str, Mapping[str, bool]] | None = None,
     extra_labels: tuple[ExtraLabel, ...] = (),
     max_series: int = 5_000,
+    zero_seconds: float = 0,
+    clock: Clock | None = None,
 ) -> EventSeries:
     return EventSeries(
         totals=ledger.totals,
         known=known or {},
         extra_labels=extra_labels,
         max_series=max_series,
+        zero_seconds=zero_seconds,
         metrics=metrics or Metrics(platform_collectors=False),
+        clock=clock,
     )
 
 
@@ -125,6 +137,108 @@ def test_reasons_without_a_source_are_there_from_the_start() -> None:
     metrics = Metrics(platform_collectors=False)
     for reason in REASONS:
         assert metrics.registry.get_sample_value(PREFIX + "otlp_export_failures_total", {"reason": reason}) == 0
+
+
+#: Each label whose values are not declared, and what bounds them.
+BOUNDS = {
+    "source": "sources in the configuration",
+    "partition": "folders, regions, queue workers; accounts and regions of a bucket",
+    "api": "operations of AWS that are called",
+    "backend": "states there are",
+    "event_source": "metrics.max_series",
+    "event_name": "metrics.max_event_names",
+    "error_code": "metrics.max_error_codes",
+}
+EVERY_SOURCE = {
+    "sources": [
+        {"name": "folder", "type": "files", "path": "trail"},
+        {"name": "history", "type": "lookup", "regions": ["us-east-1"]},
+        {"name": "archive", "type": "s3", "bucket": "trail", "role_arn": "arn:aws:iam::111122223333:role/reader"},
+        {
+            "name": "queue",
+            "type": "sqs",
+            "queue_url": "https://sqs.us-east-1.amazonaws.com/111122223333/trail",
+            "buckets": ["trail"],
+            "relist": {"bucket": "trail"},
+        },
+        {"name": "group", "type": "logs", "log_group": "trail", "region": "us-east-1"},
+    ],
+    "sink": {"type": "console"},
+    "state": {"type": "memory"},
+}
+
+
+@pytest.fixture(scope="module")
+def started() -> set[tuple[str, frozenset[tuple[str, str]]]]:
+    """Name and labels of every sample of a process that has each source and has not read anything yet."""
+    process = build(config.Settings.model_validate(EVERY_SOURCE), environ={}, serve=False)
+    try:
+        text = render(process.metrics.registry).body.decode()
+    finally:
+        process.close()
+    zeros = {key for key, value in samples(text).items() if value == 0}
+    return {(name.removesuffix("_count"), labels) for name, labels in zeros}
+
+
+@pytest.mark.parametrize("declaration", declared(), ids=lambda declaration: declaration.name)
+def test_every_label_is_bounded(declaration: Declaration) -> None:
+    """A label's values are declared, or something that is known bounds them."""
+    for label, values in declaration.labels.items():
+        assert bool(values) != (label in BOUNDS), label
+        assert len(values) == len(set(values))
+
+
+def sourced() -> list[Declaration]:
+    return [each for each in declared() if "source" in each.labels and "partition" not in each.labels]
+
+
+@pytest.mark.parametrize("declaration", sourced(), ids=lambda declaration: declaration.name)
+def test_every_source_is_at_zero_from_the_start(
+    declaration: Declaration, started: set[tuple[str, frozenset[tuple[str, str]]]]
+) -> None:
+    """Before the first poll each configured source is there with each reason; a re-listing with what is of buckets."""
+    types = {source["name"]: source["type"] for source in EVERY_SOURCE["sources"]} | {"queue-relist": "s3"}
+    about = {name for name, kind in types.items() if not declaration.only or kind in declaration.only}
+    if not declaration.only:
+        about -= {"queue-relist"}
+    choices = [[(label, value) for value in values] for label, values in declaration.labels.items() if values]
+    wanted = {
+        (declaration.name, frozenset({("source", source), *chosen}))
+        for source in about
+        for chosen in itertools.product(*choices)
+    }
+    assert {key for key in started if key[0] == declaration.name} == wanted
+
+
+def test_every_failure_counter_has_each_reason() -> None:
+    """The reasons of a failure are those of the error tree, whichever counter has them."""
+    failures = [each for each in declared() if each.name.endswith("_failures_total") and "reason" in each.labels]
+    assert len(failures) >= 5
+    assert all(tuple(each.labels["reason"]) == tuple(REASONS) for each in failures)
+
+
+@pytest.mark.parametrize(
+    "api", ["LookupEvents", "ListObjectsV2", "GetObject", "ReceiveMessage", "FilterLogEvents", "AssumeRole"]
+)
+def test_every_request_to_aws_is_at_zero_from_the_start(
+    api: str, started: set[tuple[str, frozenset[tuple[str, str]]]]
+) -> None:
+    """The first failure of a request is a rise from 0."""
+    for reason in REASONS:
+        labels = frozenset({("api", api), ("reason", reason)})
+        assert (PREFIX + "aws_api_request_failures_total", labels) in started
+
+
+def test_what_is_forgotten_is_counted() -> None:
+    """An hourly pruning adds what it has forgotten to the evictions."""
+
+    class Forgetting(MemoryState):
+        def prune(self, before: datetime) -> int:
+            return 7
+
+    whole = Whole(ScriptedSink(), Forgetting(), clock=ManualClock(stop_after=2))
+    whole.runtime()._prune()
+    assert whole.metrics.registry.get_sample_value(PREFIX + "dedupe_evictions_total") == 14
 
 
 def test_a_preset_nobody_knows_is_an_error() -> None:

@@ -8,109 +8,33 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from exporter.clock import SystemClock
 from exporter.contract import Labels
 from exporter.errors import ConfigError
-from exporter.exposition import EventSeries
-from exporter.metrics import Metrics
 from exporter.status import SourceStatus, Status
-from exporter.web.app import create_app
 from exporter.web.landing import landing_page
-from exporter.web.server import WebServer
-
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-READY = Status(
-    ready=True,
-    reasons=(),
-    version="1.2.3",
-    started_at=NOW - timedelta(hours=3),
-    sources=(SourceStatus("trail", "files", "/data", "caught up", NOW - timedelta(minutes=5), NOW),),
-    reading="files from /data",
-    sending="http://collector:4318/v1/logs",
-    keeping="/var/lib/exporter/state.db",
-)
+from tests.fakes.certificates import Authority
+from tests.website import NOW, READY, Site, serving, trusting, until_closed, write_tls
 
 
-class Site:
-    """A server on loopback and what it serves."""
-
-    def __init__(self, **options: object) -> None:
-        self.metrics = Metrics()
-        self.totals: dict[Labels, int] = {}
-        self.status = READY
-        self.before_status: Callable[[], object] = lambda: None
-        self.before_totals: Callable[[], object] = lambda: None
-        events = EventSeries(totals=self._totals, known={}, metrics=self.metrics)
-        app = create_app(metrics=self.metrics, events=events, status=self._status, clock=SystemClock())
-        self.server = WebServer(app, **({"listen": ("127.0.0.1:0",)} | options))  # type: ignore[arg-type]
-
-    def _status(self) -> Status:
-        self.before_status()
-        return self.status
-
-    def _totals(self) -> Mapping[Labels, int]:
-        self.before_totals()
-        return dict(self.totals)
-
-    @property
-    def address(self) -> tuple[str, int]:
-        url = urlsplit(self.server.urls[0])
-        assert url.hostname is not None
-        assert url.port is not None
-        return url.hostname, url.port
-
-    def get(
-        self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None
-    ) -> tuple[http.client.HTTPResponse, bytes]:
-        connection = http.client.HTTPConnection(*self.address, timeout=10)
-        try:
-            connection.request(method, path, headers=dict(headers or {}))
-            response = connection.getresponse()
-            return response, response.read()
-        finally:
-            connection.close()
-
-    def raw(self, data: bytes) -> bytes:
-        with socket.create_connection(self.address, timeout=10) as connection:
-            connection.sendall(data)
-            return _until_closed(connection)
-
-
-def _until_closed(connection: socket.socket) -> bytes:
-    received = b""
-    while True:
-        try:
-            data = connection.recv(65_536)
-        except ConnectionResetError:
-            return received
-        if not data:
-            return received
-        received += data
-
-
-@contextmanager
-def serving(**options: object) -> Iterator[Site]:
-    site = Site(**options)
-    site.server.start()
-    try:
-        yield site
-    finally:
-        site.server.stop()
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Site]:
-    with serving() as site:
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Over TLS everything is as without it."""
+    if request.param == "plain":
+        with serving() as site:
+            yield site
+        return
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    web_config = write_tls(authority.file.parent, authority.issue("server", "127.0.0.1"))
+    with serving(web_config=web_config, client=trusting(authority)) as site:
         yield site
 
 
@@ -235,9 +159,20 @@ def test_a_bug_in_the_status_is_500_and_metrics_go_on(site: Site) -> None:
     assert site.get("/metrics")[0].status == 200
 
 
+def test_answers_are_not_held_back_by_nagle() -> None:
+    """An answer over TLS is several writes; the later ones would wait for the client's delayed acknowledgement."""
+    with serving() as site, site.connect() as client:
+        client.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+        assert site.server._server is not None
+        [connection] = site.server._server.server_state.connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 def test_keep_alive(site: Site) -> None:
     """Two scrapes go over one connection."""
-    connection = http.client.HTTPConnection(*site.address, timeout=10)
+    connection = site.connection()
     for _ in range(2):
         connection.request("GET", "/-/healthy")
         response = connection.getresponse()
@@ -298,12 +233,13 @@ def test_a_storm_of_scrapes_is_refused_not_queued_for_ever(site: Site) -> None:
 
 
 def test_idle_and_dripping_clients_do_not_delay_a_scrape(site: Site) -> None:
-    """Two hundred silent connections and one that sends a byte now and then: a scrape is answered at once."""
+    """Two hundred silent connections and fifty that stopped in the midst of a header: a scrape is answered at once."""
     with ExitStack() as stack:
         for _ in range(200):
             stack.enter_context(socket.create_connection(site.address, timeout=10))
-        drip = stack.enter_context(socket.create_connection(site.address, timeout=10))
-        drip.sendall(b"GET /metrics HTTP/1.1\r\nX-Dri")
+        for _ in range(50):
+            drip = stack.enter_context(site.connect())
+            drip.sendall(b"GET /metrics HTTP/1.1\r\nX-Dri")
         began = time.monotonic()
         assert site.get("/metrics")[0].status == 200
         # The limit is far over what it takes and far under any time-out in the way.
@@ -319,7 +255,7 @@ def test_an_idle_client_is_closed(said: bytes) -> None:
     """A connection without a complete request is closed after idle_seconds."""
     with serving(idle_seconds=0.2) as site, socket.create_connection(site.address, timeout=10) as connection:
         connection.sendall(said)
-        _until_closed(connection)
+        until_closed(connection)
 
 
 @pytest.mark.parametrize(
@@ -385,7 +321,7 @@ def test_connections_over_the_limit_are_closed() -> None:
         assert site.raw(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n") == b""
         for connection in held:
             connection.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-            assert b"HTTP/1.1 200" in _until_closed(connection)
+            assert b"HTTP/1.1 200" in until_closed(connection)
         assert site.get("/-/healthy")[0].status == 200
 
 
@@ -509,7 +445,7 @@ def test_stop_frees_the_port_and_may_be_repeated() -> None:
             connection.sendall(b"GET /met")
             site.server.stop()
             site.server.stop()
-            assert _until_closed(connection) == b""
+            assert until_closed(connection) == b""
     with serving(listen=(f"{host}:{port}",)) as again:
         assert again.get("/-/healthy")[0].status == 200
 

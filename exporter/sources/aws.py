@@ -38,6 +38,7 @@ __all__ = ["Clients", "account_of", "default_region"]
 #: Operations whose IAM action has another name (Service Authorization Reference, "Amazon S3").
 _ACTIONS = {"ListObjectsV2": "ListBucket"}
 
+_ASSUME = "AssumeRole"
 #: Whose endpoints are kept of botocore's list.
 _SERVICES = frozenset({"athena", "cloudtrail", "dynamodb", "logs", "s3", "sqs", "sts"})
 
@@ -111,6 +112,8 @@ class Clients:
         self._connections = connections
         self._lock = threading.RLock()
         self._built: _Built | None = None
+        if role_arn:
+            metrics.preset(api=_ASSUME)
 
     @property
     def who(self) -> str:
@@ -252,7 +255,7 @@ class Clients:
 
     def _assume(self, base: Session, region: str) -> dict[str, str]:
         """Fresh credentials of the role. Called while a request of another service is being signed."""
-        api, who = "AssumeRole", "the default credentials"
+        api, who = _ASSUME, "the default credentials"
         parameters = {"RoleArn": self._role_arn, "RoleSessionName": "cloudtrail-exporter"}
         if self._external_id:
             parameters["ExternalId"] = self._external_id

@@ -101,6 +101,7 @@ class TrailBucket:
         self._base = base
         self._region = region
         self._left_out: set[str] = set()
+        metrics.preset(api=_API)
 
     def pages(self, folder: TrailFolder, after: str) -> Iterator[list[Listed]]:
         """The objects of the folder whose keys sort behind ``after``, up to a thousand at a time, in that order.

@@ -98,6 +98,7 @@ class LogGroup:
         self._region = region
         self._group = group
         self._metrics = metrics
+        metrics.preset(api=_API)
 
     @property
     def arn(self) -> str:

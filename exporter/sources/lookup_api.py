@@ -71,6 +71,7 @@ class EventHistory:
         self._limits = limits
         self._account = account
         self._metrics = metrics
+        metrics.preset(api=_API)
 
     def page(self, window: Window, token: str | None) -> Page:
         """The first page of a window, or the one its token names.

@@ -128,6 +128,7 @@ class ObjectReader:
         self._region = region
         self._wanted = wanted
         self._rng = rng or random.Random()  # noqa: S311 - jitter, no secret
+        metrics.preset(api="GetObject")
 
     def items(self, bucket: str, key: str) -> Iterator[Item]:
         """The items of one object, read as they are asked for; see :meth:`open`."""

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from exporter.contract import Batch, Clock, Finding, Partition, Progress, Unit
 from exporter.errors import Blocked, ExporterError, Stopping
@@ -26,6 +27,9 @@ from exporter.sources.listing import Place, Walk
 from exporter.sources.objects import ObjectReader, Vanished
 from exporter.sources.parcel import Parcel
 from exporter.sources.trail_keys import DEFAULT_KINDS, Listed, TrailFolder
+
+if TYPE_CHECKING:
+    from prometheus_client import Gauge
 
 __all__ = ["S3Source"]
 
@@ -230,9 +234,10 @@ class S3Source:
         walk = Walk(place, now=now, depth=self._sweep_depth, sweep=sweep)
         parcel = Parcel(partition)
         first_time = partition not in self._relisted
-        listed = self._unfinished(folder, self._after(folder, place, sweep, relist), progress, walk)
+        pending = _Pending(self._metrics.s3_objects_pending.labels(self.name))
+        listed = self._unfinished(folder, self._after(folder, place, sweep, relist), progress, walk, pending)
         try:
-            for batch in self._objects_of(listed, parcel, walk):
+            for batch in self._objects_of(listed, parcel, walk, pending):
                 yield self._stamped(batch, walk, first_time)
         except Stopping:
             raise
@@ -241,6 +246,8 @@ class S3Source:
             if not parcel.empty:
                 yield self._stamped(parcel.take(), walk, first_time)
             raise
+        finally:
+            pending.close()
 
         reached, forget = walk.ended()
         rest = replace(parcel.take(), through=min(now, self._end) if self._end else now)
@@ -274,31 +281,37 @@ class S3Source:
             begin = folder.before(place.minute - self._overlap)
         return max(begin, folder.before_day(place.day), folder.before(place.since))
 
-    def _unfinished(self, folder: TrailFolder, after: str, progress: Progress, walk: Walk) -> Iterator[Listed]:
+    def _unfinished(
+        self, folder: TrailFolder, after: str, progress: Progress, walk: Walk, pending: _Pending
+    ) -> Iterator[Listed]:
         stop = folder.before(self._end.astimezone(UTC)) if self._end else None
         for page in self._listing.pages(folder, after):
             wanted = [each for each in page if not each.key.endswith("/") and (stop is None or each.key < stop)]
             units = {self._unit(each, each.version): each for each in wanted}
             for each in wanted:
                 walk.found(each)
-            for unit in progress.unfinished(list(units)) if units else ():
+            unfinished = progress.unfinished(list(units)) if units else ()
+            pending.found(len(unfinished))
+            for unit in unfinished:
                 yield units[unit]
             if stop is not None and page and page[-1].key >= stop:
                 return
 
-    def _objects_of(self, wanted: Iterator[Listed], parcel: Parcel, walk: Walk) -> Iterator[Batch]:
+    def _objects_of(self, wanted: Iterator[Listed], parcel: Parcel, walk: Walk, pending: _Pending) -> Iterator[Batch]:
         for listed, opened in self._downloads.each(wanted):
             if not listed.readable:
                 # Finished, so that it is counted once.
                 self._skipped(listed, "kind")
                 walk.begun(listed)
                 parcel.finish(self._unit(listed, listed.version), {})
+                pending.done()
                 continue
             try:
                 found = opened()
             except Vanished:
                 # Not finished: a store that lists what it does not give may give it the next time.
                 self._skipped(listed, "vanished")
+                pending.done()
                 continue
             with found:
                 for item in found:
@@ -307,6 +320,7 @@ class S3Source:
             walk.begun(listed)
             parcel.finish(self._unit(listed, found.version or listed.version), found.passed_over)
             walk.done(listed)
+            pending.done()
             if parcel.full:
                 yield parcel.take()
 
@@ -322,3 +336,24 @@ class S3Source:
     def _skipped(self, listed: Listed, reason: str) -> None:
         self._metrics.s3_objects_skipped.labels(self.name, reason).inc()
         _log.debug("object left out", extra={"source": self.name, "key": listed.key, "reason": reason})
+
+
+class _Pending:
+    """What one listing has found and not read yet: its part of the source's gauge, which all partitions share."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._count = 0
+
+    def found(self, count: int) -> None:
+        self._count += count
+        self._gauge.inc(count)
+
+    def done(self) -> None:
+        self._count -= 1
+        self._gauge.dec()
+
+    def close(self) -> None:
+        """The listing is over, or broke off; the next one finds what is left."""
+        self._gauge.dec(self._count)
+        self._count = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client.exposition import choose_encoder
@@ -22,6 +22,8 @@ from exporter.web.landing import landing_page
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from exporter.web.live import LiveConfig
 
 __all__ = ["create_app"]
 
@@ -51,13 +53,17 @@ def create_app(
     status: Callable[[], Status],
     clock: Clock,
     created_series: bool = False,
+    telemetry_path: str = "/metrics",
+    config: LiveConfig | None = None,
 ) -> ASGIApp:
-    """The application: ``/``, ``/metrics``, ``/-/healthy``, ``/-/ready``; 404 for everything else.
+    """The application: ``/``, the metrics, ``/-/healthy``, ``/-/ready``; 404 for everything else.
 
     Args:
         events: the event metrics; None: only our own.
         status: called in a thread for each page and each readiness probe.
         created_series: also expose ``_created`` series of our own metrics.
+        telemetry_path: where the metrics are.
+        config: the web configuration file: who may ask, how often, and further headers. None: everybody.
     """
     scrapes = _Scrapes(metrics, events, created_series=created_series)
 
@@ -73,20 +79,26 @@ def create_app(
 
     async def landing(_: Request) -> Response:
         def page() -> str:
-            return landing_page(status(), now=clock.now())
+            return landing_page(status(), now=clock.now(), telemetry_path=telemetry_path)
 
         return HTMLResponse(await asyncio.to_thread(page))
 
     app = Starlette(
         routes=[
             Route("/", landing),
-            Route("/metrics", scrapes.answer),
+            Route(telemetry_path, scrapes.answer),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
         ]
     )
     app.router.redirect_slashes = False
-    return _with_headers(app)
+    if config is None:
+        return _with_headers(app, lambda: _HEADERS)
+    from exporter.web.guard import guarded
+
+    return _with_headers(
+        guarded(app, config=lambda: config.config, clock=clock), lambda: _HEADERS | dict(config.config.headers)
+    )
 
 
 class _Scrapes:
@@ -145,15 +157,16 @@ def _accepts_gzip(header: str) -> bool:
     return False
 
 
-def _with_headers(app: ASGIApp) -> ASGIApp:
-    """The same headers on every answer, errors included."""
+def _with_headers(app: ASGIApp, wanted: Callable[[], Mapping[str, str]]) -> ASGIApp:
+    """The same headers on every answer, errors included; those with an empty value are left out."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers[name] = value
+                for name, value in wanted().items():
+                    if value:
+                        headers[name] = value
             await send(message)
 
         await app(scope, receive, sending)

@@ -40,19 +40,14 @@ td { overflow-wrap: anywhere; }
 time { white-space: nowrap; font-variant-numeric: tabular-nums; }
 """
 
-_LINKS = (
-    ("/metrics", "Metrics"),
-    ("/-/healthy", "Health"),
-    ("/-/ready", "Readiness"),
-)
-
 #: Rows shown; a page that lists every account and region of an organization helps nobody.
 _ROWS = 200
 
 
-def landing_page(status: Status, *, now: datetime) -> str:
+def landing_page(status: Status, *, now: datetime, telemetry_path: str = "/metrics") -> str:
     """The page as HTML. Every value is escaped; nothing is loaded from anywhere."""
     title = "cloudtrail-exporter"
+    links = ((telemetry_path, "Metrics"), ("/-/healthy", "Health"), ("/-/ready", "Readiness"))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -67,7 +62,7 @@ def landing_page(status: Status, *, now: datetime) -> str:
 <h1>{title} <small>{escape(status.version)}</small></h1>
 <p class="soft">AWS CloudTrail events as OpenTelemetry logs and exact Prometheus counters.</p>
 {_readiness(status)}
-<nav>{"".join(f'<a href="{href}">{text}</a>' for href, text in _LINKS)}</nav>
+<nav>{"".join(f'<a href="{escape(href)}">{text}</a>' for href, text in links)}</nav>
 {_notices(status)}
 {_facts(status, now)}
 {_sources(status, now)}

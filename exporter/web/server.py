@@ -7,16 +7,17 @@ import errno
 import logging
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from exporter.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    import ssl as tls
-
     import uvicorn
     from starlette.types import ASGIApp
+
+    from exporter.web.live import LiveConfig
+    from exporter.web.tls import ServerTls
 
 __all__ = ["WebServer"]
 
@@ -24,6 +25,8 @@ _LOG = logging.getLogger("exporter.web")
 _KEY = "web.listen_address"
 _SHAPES = "HOST:PORT, [IPv6]:PORT or :PORT for all addresses, with a port from 0 (any free one) to 65535"
 _BACKLOG = 512
+#: Seconds between two looks at the web configuration file.
+_REFRESH = 1.0
 
 #: What is wrong with the address -> what to do about it.
 _ADVICE = {
@@ -42,8 +45,8 @@ class WebServer:
         listen: ``127.0.0.1:10042``, ``[::1]:0``, ``:10042``.
         idle_seconds: a connection on which no complete request arrives, or no answer can be written, for so long is
             closed.
-        max_connections: connections at once; further ones are closed as they come.
-        ssl: None: plain HTTP.
+        max_connections: connections at once, those in their TLS handshake too; further ones are closed as they come.
+        config: the web configuration file, which is looked at each second; None: plain HTTP.
     """
 
     def __init__(
@@ -53,13 +56,13 @@ class WebServer:
         listen: Sequence[str] = ("127.0.0.1:10042",),
         idle_seconds: float = 30.0,
         max_connections: int = 512,
-        ssl: tls.SSLContext | None = None,
+        config: LiveConfig | None = None,
     ) -> None:
         self._app = app
         self._listen = tuple(listen)
         self._idle_seconds = idle_seconds
         self._max_connections = max_connections
-        self._ssl = ssl
+        self._config = config
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self.urls: tuple[str, ...] = ()
@@ -78,7 +81,7 @@ class WebServer:
 
         config = uvicorn.Config(
             self._app,
-            http=protocol_class(idle_seconds=self._idle_seconds, max_connections=self._max_connections),
+            http=protocol_class(idle_seconds=self._idle_seconds, max_connections=self._max_connections, tls=self._tls),
             ws="none",
             loop="asyncio",
             lifespan="off",
@@ -94,12 +97,14 @@ class WebServer:
             timeout_keep_alive=max(1, int(self._idle_seconds)),
         )
         config.load()
-        config.ssl = self._ssl
-        scheme = "http" if self._ssl is None else "https"
+        scheme = "http" if self._tls() is None else "https"
         self.urls = tuple(_url(scheme, bound) for bound in sockets)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
-            target=self._serve, args=(self._server, sockets), name="exporter-web", daemon=True
+            target=_serve,
+            args=(self._server, sockets, self._config.refresh if self._config else None),
+            name="exporter-web",
+            daemon=True,
         )
         self._thread.start()
 
@@ -114,12 +119,33 @@ class WebServer:
         thread.join(deadline_seconds)
         self._server = self._thread = None
 
-    @staticmethod
-    def _serve(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+    def _tls(self) -> ServerTls | None:
+        return self._config.tls if self._config else None
+
+
+def _serve(server: uvicorn.Server, sockets: list[socket.socket], refresh: Callable[[], None] | None) -> None:
+    async def serve() -> None:
+        watching = asyncio.create_task(_watch(refresh)) if refresh else None
         try:
-            asyncio.run(server.serve(sockets=sockets))
+            await server.serve(sockets=sockets)
+        finally:
+            if watching:
+                watching.cancel()
+
+    try:
+        asyncio.run(serve())
+    except Exception:
+        _LOG.exception("the web server ended by a bug; nothing but /metrics and the probes is affected")
+
+
+async def _watch(refresh: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(_REFRESH)
+        try:
+            # In a thread: the file may lie on a network.
+            await asyncio.to_thread(refresh)
         except Exception:
-            _LOG.exception("the web server ended by a bug; nothing but /metrics and the probes is affected")
+            _LOG.exception("the web configuration was not read again because of a bug; the last good one stays")
 
 
 def _bind_all(listen: Sequence[str]) -> list[socket.socket]:
@@ -165,7 +191,9 @@ def _bind_every(port: int) -> socket.socket:
 
 
 def _listening(family: int, target: Any) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named because asyncio switches Nagle's algorithm off only then; with it, an answer over TLS, which
+    # is several writes, waits 40 ms for the client's acknowledgement.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

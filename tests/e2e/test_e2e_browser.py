@@ -18,7 +18,7 @@ from tests.e2e.processes import ROOT, Exporter, all_ended, eventually
 
 #: The picture in the documentation; `pytest -m e2e tests/e2e/test_e2e_browser.py --update-golden` takes it anew.
 PICTURE = ROOT / "docs" / "images" / "landing.png"
-WIDTH, HEIGHT = 1200, 800
+WIDTH, HEIGHT = 1200, 560
 
 
 def chromium(folder: Path, *arguments: str) -> str:
@@ -59,7 +59,7 @@ def test_the_landing_page_looks_as_it_should_in_a_browser(
     exporter = Exporter(
         {
             "sources": [{"name": "samples", "type": "files", "path": "samples"}],
-            "sink": {"type": "file", "path": str(tmp_path / "out.jsonl")},
+            "sink": {"type": "console"},
             "state": {"type": "memory"},
             "web": {"listen_address": "127.0.0.1:0"},
         },

@@ -60,6 +60,8 @@ def configuration(folder: Path, *, s3: str, aws: str, queue_url: str, collector:
         "sink": {"type": "otlp", "endpoint": collector.http},
         "state": {"type": "sqlite", "path": str(folder / "state.db")},
         "web": {"listen_address": "127.0.0.1:0"},
+        # One Prometheus: a new series need be at 0 in one scrape only.
+        "metrics": {"zero_seconds": 0},
         "log": {"format": "text"},
     }
 
