@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
+from exporter import strictyaml
 from exporter.config import Settings
 from exporter.errors import ConfigError, Problem
 
@@ -72,31 +73,9 @@ def _merged(problems: Sequence[Problem]) -> list[Problem]:
 # -- the file -------------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice instead of taking the last one, and leaves times as text."""
-
-
-def _no_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    for index, key in enumerate(keys):
-        if key in keys[:index]:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is there twice", node.value[index][0].start_mark
-            )
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _no_duplicates)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))
-
-
-def _parse(source: str) -> Any:
-    return yaml.load(source, _Loader)  # noqa: S506 - a SafeLoader
-
-
 def _read(path: Path, problems: list[Problem]) -> dict[str, Any]:
     try:
-        tree = _parse(path.read_text(encoding="utf-8"))
+        tree = strictyaml.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         problems.append(Problem("--config", str(path), f"a readable file ({error.strerror})"))
         return {}
@@ -107,6 +86,9 @@ def _read(path: Path, problems: list[Problem]) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         problems.append(Problem("--config", place, f"valid YAML ({getattr(error, 'problem', None) or error})"))
+        return {}
+    except (RecursionError, ValueError, TypeError):
+        problems.append(Problem("--config", str(path), "valid YAML of plain keys and values"))
         return {}
     if tree is None:
         return {}
@@ -134,8 +116,8 @@ def _lay_over(tree: dict[str, Any], environ: Mapping[str, str], problems: list[P
             problems.append(Problem(name, "", "no such setting" + _meant(name, known)))
             continue
         try:
-            value = _parse(environ[name])
-        except yaml.YAMLError:
+            value = strictyaml.load(environ[name])
+        except (yaml.YAMLError, RecursionError, ValueError, TypeError):
             value = environ[name]
         if not _put(tree, steps, value):
             problems.append(Problem(name, "", "does not fit what the file has there"))

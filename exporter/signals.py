@@ -18,9 +18,15 @@ class Ending:
         self.signalled = False
 
     def install(self) -> None:
-        """Take SIGTERM and SIGINT. As PID 1 a process has no default handlers: call this before anything slow."""
+        """Take SIGTERM and SIGINT. As PID 1 a process has no default handlers: call this before anything slow.
+
+        SIGHUP means that the terminal is gone, and ends the process like SIGTERM. Where there is no terminal, operators
+        send it for "read your files again": that happens without it, and it must not end anything.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            signal.signal(signal.SIGHUP, self._on_signal if os.isatty(0) else signal.SIG_IGN)
 
     def arm(self) -> None:
         """From here on the first signal rings; before, there is nothing to finish and it ends the process at once."""

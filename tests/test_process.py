@@ -107,6 +107,18 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path):
     listener.close()
 
 
+def test_a_hangup_without_a_terminal_ends_nothing(tmp_path: Path):
+    """Operators send SIGHUP for "read your files again"; what changed is read without it."""
+    trail(tmp_path, 1)
+    with Exporter("run", "--config", str(write_config(tmp_path))) as run:
+        run.until(run.ready)
+        run.signal(signal.SIGHUP)
+        trail(tmp_path, 2, name="b.json")
+        run.until(lambda: len(run.out) == 2)
+        run.signal(signal.SIGTERM)
+        assert run.wait() == 0
+
+
 def _stopping(run: Exporter) -> bool:
     return any("stopping" in str(message["message"]) for message in run.messages())
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from exporter import strictyaml
 from exporter.errors import ConfigError, Problem
 
 __all__ = ["Pem", "RateLimit", "Tls", "WebConfig", "load", "parse", "read_file", "san"]
@@ -195,26 +196,9 @@ def parse(text: str, *, name: str, folder: Path, read: Callable[[Path], bytes] =
 # -- YAML -----------------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice."""
-
-
-def _no_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    for index, key in enumerate(keys):
-        if key in keys[:index]:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is there twice", node.value[index][0].start_mark
-            )
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _no_duplicates)
-
-
 def _tree(text: str, name: str, problems: list[Problem]) -> Any:
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return strictyaml.load(text)
     except yaml.YAMLError as error:
         # Never str(error): it quotes the line, and the line may hold a key.
         mark = getattr(error, "problem_mark", None)
@@ -222,7 +206,7 @@ def _tree(text: str, name: str, problems: list[Problem]) -> Any:
         problems.append(
             Problem("web.config_file", place, f"valid YAML ({getattr(error, 'problem', None) or 'it is not'})")
         )
-    except (RecursionError, ValueError, TypeError):  # nested too deep; an impossible date; a list as a key
+    except (RecursionError, ValueError, TypeError):
         problems.append(Problem("web.config_file", name, "valid YAML of plain keys and values"))
     return None
 
