@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from exporter import __version__, config
 from exporter.clock import SystemClock
 from exporter.contract import Finding, Sink, Source, State
-from exporter.errors import Blocked, ConfigError, Problem, Retryable
+from exporter.errors import Blocked, ConfigError, Held, Problem, Retryable
 from exporter.exposition import EventSeries
 from exporter.labels import LabelFolder
 from exporter.metrics import Metrics
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["App", "build", "findings"]
 
 _T = TypeVar("_T")
+
+_HELD = "nothing if that is the exporter at work; else stop it, or give this one another state.path"
 
 
 @dataclass(slots=True)
@@ -269,6 +271,9 @@ def findings(settings: config.Settings, *, environ: Mapping[str, str] = os.envir
     for subject, make in makers:
         try:
             part = make()
+        except Held as error:
+            found.append(Finding("warning", subject, f"held by {error.holder}", _HELD))
+            continue
         except ConfigError as error:
             found += [Finding("error", problem.key, str(problem)) for problem in error.problems]
             continue

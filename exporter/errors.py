@@ -4,6 +4,7 @@
 
     ExporterError
     |-- ConfigError    leave before anything starts; carries every problem at once          (exit 2)
+    |   `-- Held       another process has it; `check` says so and goes on
     |-- Retryable      hold what is in flight, wait, try the same again
     |-- Blocked        hold, not ready, tell the operator what to fix: a permission never empties the line
     |-- Permanent      about this data only: halve until the bad record is alone, quarantine it, go on
@@ -28,6 +29,7 @@ __all__ = [
     "ConfigError",
     "ExporterError",
     "Fenced",
+    "Held",
     "Permanent",
     "Problem",
     "Retryable",
@@ -91,6 +93,18 @@ class ConfigError(ExporterError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)), reason="invalid")
         self.problems = tuple(problems)
+
+
+class Held(ConfigError):
+    """Another process has what we need for ourselves. For ``check`` that is no fault: the exporter may be running.
+
+    Args:
+        holder: who, in words for people.
+    """
+
+    def __init__(self, problem: Problem, holder: str) -> None:
+        super().__init__([problem])
+        self.holder = holder
 
 
 class Retryable(ExporterError):

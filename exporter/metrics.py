@@ -190,7 +190,7 @@ class Metrics:
             "gap_seconds_total", "Length of the ranges of time that are known to be skipped.", source=_OPEN
         )
 
-        # The books: read = exported + filtered + duplicate + quarantined + in flight, per source.
+        # The books: read = exported + filtered + duplicate + quarantined, per source; entered together, at the commit.
         self.events_read = self._counter("events_read_total", "Records read.", source=_OPEN)
         self.events_filtered = self._counter(
             "events_filtered_total", "Records read and not wanted.", source=_OPEN, reason=tuple(FILTER_REASONS)

@@ -293,6 +293,19 @@ def test_the_example_configuration_is_valid(tmp_path: Path):
     configfile.load(path, {})
 
 
+def test_check_beside_the_running_process_is_no_error(tmp_path: Path):
+    """`kubectl exec ... check` in the pod: that the state is in use is said, and is as it should be."""
+    config = str(write_config(tmp_path))
+    with Exporter("run", "--config", config) as run:
+        run.until(run.ready)
+        with Exporter("check", "--config", config) as check:
+            assert check.wait() == 0
+        said = "\n".join(check.out)
+        assert f"held by pid {run.process.pid} on " in said
+        run.signal(signal.SIGTERM)
+        assert run.wait() == 0
+
+
 def test_healthcheck_asks_the_running_process(tmp_path: Path):
     """0 while it serves, 1 when nothing is there."""
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -9,7 +9,7 @@ import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
-from exporter.errors import ConfigError, Problem
+from exporter.errors import ConfigError, Held, Problem
 
 __all__ = ["LockFile", "refusal"]
 
@@ -44,7 +44,8 @@ class LockFile:
     frees it with the process. The file stays behind, unlocked: removing it would let two processes hold two files.
 
     Raises:
-        ConfigError: another process, or another state of this one, holds it; or the file cannot be made or locked.
+        Held: another process, or another state of this one, has it.
+        ConfigError: the file cannot be made or locked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +61,8 @@ class LockFile:
         except BlockingIOError as error:
             holder = self._holder()
             os.close(self._descriptor)
-            raise refusal(path, f"held by {holder}: stop it, or give this one another path") from error
+            allowed = f"held by {holder}: stop it, or give this one another path"
+            raise Held(Problem("state.path", str(path), allowed), holder) from error
         except OSError as error:
             os.close(self._descriptor)
             raise refusal(path, error) from error
