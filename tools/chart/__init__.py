@@ -1,0 +1,1 @@
+"""What keeps the Helm chart true: its schema, its README and `make chart`."""
