@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails
 
 from exporter import strictyaml
 from exporter.config import Settings
-from exporter.errors import ConfigError, Problem
+from exporter.errors import ConfigError, Problem, excerpt
 
 __all__ = ["PREFIX", "environment_names", "load"]
 
@@ -292,4 +292,4 @@ def _shown(key: str, value: object) -> str:
     if isinstance(value, str) and "@" in value and "://" in value:
         return re.sub(r"://[^@]*@", "://(hidden)@", value)
     shown = repr(value) if isinstance(value, str) else str(value)
-    return shown if len(shown) <= 120 else shown[:117] + "..."
+    return excerpt(shown)

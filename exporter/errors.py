@@ -36,6 +36,7 @@ __all__ = [
     "Stopping",
     "SwitchedOff",
     "TooLarge",
+    "excerpt",
 ]
 
 #: Every ``reason`` an error may carry, with its meaning. The failure counters exist at 0 for each of them.
@@ -72,6 +73,14 @@ class ExporterError(Exception):
     def __init__(self, message: str, *, reason: str = "other") -> None:
         super().__init__(message)
         self.reason = reason if reason in REASONS else "other"
+
+
+def excerpt(text: str, limit: int = 120) -> str:
+    """The text, or its beginning and its end when it is longer than ``limit`` characters: a path ends in its name."""
+    if len(text) <= limit:
+        return text
+    tail = (limit - 3) // 2
+    return f"{text[: limit - 3 - tail]}...{text[-tail:]}"
 
 
 @dataclass(frozen=True, slots=True)

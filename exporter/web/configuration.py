@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from exporter import strictyaml
-from exporter.errors import ConfigError, Problem
+from exporter.errors import ConfigError, Problem, excerpt
 
 __all__ = ["Pem", "RateLimit", "Tls", "WebConfig", "load", "parse", "read_file", "san"]
 
@@ -234,16 +234,15 @@ class _Section:
 
     def problem(self, key: object, value: object, allowed: str) -> None:
         shown = value if isinstance(value, str) else "" if isinstance(value, (dict, list)) else str(value)
-        shown = shown if len(shown) <= 80 else shown[:77] + "..."
         name = self.name(key) if key else (self._file + self._path).rstrip(".: ")
-        self._problems.append(Problem(name, shown, allowed))
+        self._problems.append(Problem(name, excerpt(shown), allowed))
 
     def known(self, *names: str) -> None:
         for key in self.tree:
             if key not in names:
                 close = difflib.get_close_matches(str(key), names, n=1, cutoff=0.6)
                 meant = f"; did you mean {close[0]}?" if close else ""
-                self.problem(_cut(str(key)), "", f"no such key{meant}; allowed: {', '.join(names)}")
+                self.problem(excerpt(str(key), 60), "", f"no such key{meant}; allowed: {', '.join(names)}")
 
     def section(self, key: str) -> _Section:
         return _Section(self.tree.get(key), self._file, f"{self._path}{key}.", self._problems)
@@ -274,10 +273,6 @@ class _Section:
 
 def _kind(value: object) -> str:
     return {"list": "a list", "str": "text"}.get(type(value).__name__, f"a {type(value).__name__}")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 # -- tls_server_config ----------------------------------------------------------------------------------------------
@@ -454,18 +449,20 @@ def _users(section: _Section, warnings: list[str]) -> dict[str, str]:
         return users
     for user, given in section.tree.items():
         if not isinstance(user, str) or not user or ":" in user:
-            section.problem(_cut(str(user)), "", "a user name: text without a colon; in quotes when it is a number")
+            section.problem(
+                excerpt(str(user), 60), "", "a user name: text without a colon; in quotes when it is a number"
+            )
             continue
         match = _BCRYPT.fullmatch(given) if isinstance(given, str) else None
         if match is None:
-            section.problem(_cut(user), "(hidden)", "a bcrypt hash such as `htpasswd -nBC 10 USER` prints")
+            section.problem(excerpt(user, 60), "(hidden)", "a bcrypt hash such as `htpasswd -nBC 10 USER` prints")
             continue
         cost = int(match[1])
         if cost not in _COSTS:
-            section.problem(_cut(user), f"cost {cost}", "a bcrypt cost from 4 to 18: each step doubles the time")
+            section.problem(excerpt(user, 60), f"cost {cost}", "a bcrypt cost from 4 to 18: each step doubles the time")
             continue
         if cost > _SLOW_COST:
-            warnings.append(f"the bcrypt cost {cost} of user {_cut(user)} makes a first scrape take seconds")
+            warnings.append(f"the bcrypt cost {cost} of user {excerpt(user, 60)} makes a first scrape take seconds")
         users[user] = str(given)
     return users
 
