@@ -77,6 +77,7 @@ class App:
             reading=self.reading,
             sending=self.sending,
             keeping=self.keeping,
+            counted=_counted(self.state),
             notices=tuple(notice for source in self.sources for notice in getattr(source, "notices", ())),
         )
 
@@ -353,6 +354,15 @@ def _sending(sink: config.SinkSettings, environ: Mapping[str, str]) -> str:
             return f"the console, as {sink.format}"
         case config.FileSink():
             return f"OTLP/JSON lines in {sink.path}"
+
+
+def _counted(state: State) -> str:
+    totals = state.totals()
+    corrections = sum(count for labels, count in totals.items() if labels.correction)
+    parts = [(sum(totals.values()) - corrections, "event"), (corrections, "correction")]
+    words = [f"{count:,} {what}{'' if count == 1 else 's'}" for count, what in parts if count or what == "event"]
+    quarantined = state.size().quarantined
+    return ", ".join([*words, *([f"{quarantined:,} in quarantine"] if quarantined else [])])
 
 
 def _keeping(state: config.StateSettings, environ: Mapping[str, str]) -> str:

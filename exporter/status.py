@@ -43,6 +43,7 @@ class Status:
         reading: in one line, what it reads.
         sending: in one line, where it sends.
         keeping: in one line, where it keeps its state.
+        counted: in one line, how much was counted ever.
         notices: what people should know and nobody has to mend (a service that has ended).
     """
 
@@ -54,4 +55,5 @@ class Status:
     reading: str = ""
     sending: str = ""
     keeping: str = ""
+    counted: str = ""
     notices: tuple[str, ...] = ()

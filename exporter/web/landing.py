@@ -88,6 +88,7 @@ def _facts(status: Status, now: datetime) -> str:
         ("Reading", escape(status.reading)),
         ("Sending to", escape(status.sending)),
         ("State", escape(status.keeping)),
+        ("Counted", escape(status.counted)),
         ("Running since", _moment(status.started_at, now)),
     )
     return "<dl>" + "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts if value) + "</dl>"

@@ -72,6 +72,7 @@ def test_the_landing_page_looks_as_it_should_in_a_browser(
 
         page = chromium(tmp_path, "--dump-dom", exporter.url)
         assert "Ready" in page
+        assert "314 events, 1 correction, 1 in quarantine" in page
         assert re.search(r"<td>samples</td><td>files</td>", page)
         assert "lookoutmetrics.amazonaws.com from samples: files in samples" in page
         # A refused style or picture (Content-Security-Policy) is said on the console.
