@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 import pytest
 
 from tests.e2e.processes import ROOT, TOOLS
 
-#: (title, lines) of every comparison, printed when all tests are over.
-_compared: list[tuple[str, list[str]]] = []
+#: Title -> rows of every comparison, printed when all tests are over.
+_compared: dict[str, list[list[str]]] = {}
 
 Report = Callable[[str, Sequence[Sequence[object]]], None]
 
@@ -33,28 +34,27 @@ def need() -> Callable[[str], None]:
         message = f"{tool} is neither in {TOOLS.relative_to(ROOT)} nor on the PATH: run `make tools`"
         if os.environ.get("CI"):
             pytest.fail(message)
-        _compared.append((f"SKIPPED: {message}", []))
+        _compared[f"SKIPPED: {message}"] = []
         pytest.skip(message)
 
     return check
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def report() -> Report:
-    """Keep a table of what was compared; it is printed at the end of the run."""
+    """Keep rows of what was compared under a title; they are printed at the end of the run, those of a title together."""
 
     def keep(title: str, rows: Sequence[Sequence[object]]) -> None:
-        cells = [[str(cell) for cell in row] for row in rows]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells]
-        _compared.append((title, lines))
+        _compared.setdefault(title, []).extend([str(cell) for cell in row] for row in rows)
 
     return keep
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for title, lines in _compared:
+    for title, rows in _compared.items():
         terminalreporter.write_line("")
         terminalreporter.write_line(title)
-        for line in lines:
-            terminalreporter.write_line(f"  {line}")
+        widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+        for row in rows:
+            cells = [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]
+            terminalreporter.write_line(f"  {'  '.join(cells).rstrip()}")
