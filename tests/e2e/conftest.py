@@ -42,7 +42,7 @@ def need() -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def report() -> Report:
-    """Keep rows of what was compared under a title; they are printed at the end of the run, those of a title together."""
+    """Keep rows of what was compared under a title; printed at the end of the run, those of one title together."""
 
     def keep(title: str, rows: Sequence[Sequence[object]]) -> None:
         _compared.setdefault(title, []).extend([str(cell) for cell in row] for row in rows)

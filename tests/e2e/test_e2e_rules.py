@@ -94,7 +94,7 @@ def test_the_books_of_the_samples_balance(tmp_path: Path, need: Callable[[str], 
     assert survives(dataclasses.replace(alert, cases=balance), tmp_path / "books")
     read = next(value for name, value in balance[0].series.items() if "events_read_total" in name)
     assert int(float(read.partition("+")[0])) > 400
-    report("Books of samples/ by the alert", [("records read", read.partition(".")[0]), ("out by", 0)])
+    report("Books of samples/ by the alert", [("records read", read.partition(".")[0])])
 
 
 # -- mutants ------------------------------------------------------------------------------------------------------
@@ -132,9 +132,7 @@ def noticed(report: Report) -> Iterator[list[int]]:
     counts: list[int] = []
     yield counts
     if counts:
-        report(
-            "Rules changed on purpose", [("alerts", len(counts)), ("changes noticed", sum(counts)), ("not noticed", 0)]
-        )
+        report("Rules changed on purpose", [("alerts", len(counts)), ("changes noticed", sum(counts))])
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
