@@ -47,6 +47,7 @@ GROUP = Group(
     (
         Alert(
             name="RootActivity",
+            prefix="CloudTrail",
             severity="warning",
             expr=increased(_events('principal_type="Root"'), 15, f"{JOB}, event_source, event_name")
             + " > [[rootEvents]]",
@@ -77,6 +78,7 @@ GROUP = Group(
         ),
         Alert(
             name="AccessDeniedBurst",
+            prefix="CloudTrail",
             severity="warning",
             expr=increased(
                 'cloudtrail_event_errors_total{[[selector]],error_code=~".*(AccessDenied|Unauthorized).*"}',
@@ -107,6 +109,7 @@ GROUP = Group(
         ),
         Alert(
             name="DestructiveCalls",
+            prefix="CloudTrail",
             severity="warning",
             expr=increased(_events('event_name=~"Delete.*"'), 15, f"{JOB}, event_source, event_name")
             + " > [[destructiveEvents]]",

@@ -81,6 +81,7 @@ class Alert:
 
     Attributes:
         name: without the prefix; ``Behind`` is ``CloudTrailExporterBehind``.
+        prefix: what it is about: the exporter, or for alerts on what the events say, CloudTrail.
         minutes: how long the expression has to hold before it fires (``for``).
         summary: one short line.
         description: what is wrong, with labels and value; a sentence to act on.
@@ -97,11 +98,12 @@ class Alert:
     action: str
     dashboard: str = "pipeline"
     cases: tuple[Case, ...] = ()
+    prefix: Literal["CloudTrailExporter", "CloudTrail"] = "CloudTrailExporter"
 
     @property
     def title(self) -> str:
         """The name Prometheus knows it by."""
-        return f"CloudTrailExporter{self.name}"
+        return f"{self.prefix}{self.name}"
 
     @property
     def thresholds(self) -> tuple[str, ...]:

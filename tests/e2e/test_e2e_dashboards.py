@@ -49,8 +49,8 @@ MET = {
     "CloudTrailExporterAccessDenied": "LookupEvents refuses one request",
     "CloudTrailExporterExportFailing": "the Collector is away for a moment",
     "CloudTrailExporterQuarantineGrows": "the samples have a broken record",
-    "CloudTrailExporterRootActivity": "root calls in the samples",
-    "CloudTrailExporterDestructiveCalls": "Delete calls in the samples",
+    "CloudTrailRootActivity": "root calls in the samples",
+    "CloudTrailDestructiveCalls": "Delete calls in the samples",
 }
 UNMET = {"CloudTrailExporterAbsent", "CloudTrailExporterStalled", "CloudTrailExporterBehindCritical"}
 
