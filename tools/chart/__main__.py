@@ -10,7 +10,7 @@ from tools.chart import check, readme, schema
 def main(argv: list[str]) -> int:
     """Returns the exit code."""
     if argv in (["--check"], ["--generate"]):
-        return max([generator.main(argv) for generator in (schema, readme)])
+        return max(schema.main(argv), readme.main(argv))
     if argv:
         sys.stderr.write("usage: python -m tools.chart [--check | --generate]\n")
         return 2

@@ -41,10 +41,10 @@ def rows(values: tuple[Value, ...]) -> list[Value]:
 
 def _row(value: Value) -> str:
     kinds = {bool: "bool", int: "int", float: "float", str: "string", list: "list", dict: "object", type(None): "null"}
-    kind = kinds[type(value.default)]
+    kind: str = kinds[type(value.default)]
     named = value.schema.get("type")
     if value.default is None and isinstance(named, list):
-        kind = {"boolean": "bool", "integer": "int", "number": "float"}.get(named[0], named[0])
+        kind = {"boolean": "bool", "integer": "int", "number": "float"}.get(str(named[0]), str(named[0]))
     default = json.dumps(value.default, ensure_ascii=False)
     if len(default) > 200:
         default = "see values.yaml"

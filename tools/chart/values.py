@@ -67,7 +67,7 @@ def _children(node: yaml.MappingNode, lines: list[str], path: tuple[str, ...]) -
 
 
 def _comment(lines: list[str], line: int, name: str) -> tuple[str, dict[str, Any]]:
-    above = []
+    above: list[str] = []
     while line > 0 and lines[line - 1].strip().startswith("#"):
         line -= 1
         above.insert(0, lines[line].strip().removeprefix("#").strip())
