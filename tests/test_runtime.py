@@ -186,16 +186,20 @@ def test_a_stopped_clock_ends_every_worker():
 @pytest.mark.parametrize("concurrency", [1, 3, 64])
 def test_more_partitions_than_threads_are_all_read(concurrency: int):
     """An organization has hundreds of partitions; threads are bounded, and every partition has its turn."""
-    alive: list[int] = []
-    sink = ScriptedSink(before=lambda _: alive.append(sum(thread.is_alive() for thread in runtime._threads)))
+    gate = threading.Event()
+    sink = ScriptedSink(before=lambda _: gate.wait(20))
     whole = Whole(sink)
     source = ScriptedSource({f"p{number}": [[event(number)], [event(1_000 + number)]] for number in range(40)})
     runtime = whole.runtime(source)
     runtime.concurrency = concurrency
     runtime.start()
+    lister, *_ = runtime._threads
+    lister.join(20)
+    # Every partition is known now, and whoever reads one waits at the gate: nobody is about to end.
+    assert sum(thread.is_alive() for thread in runtime._threads) == min(concurrency, 40)
+    gate.set()
     assert runtime.join(20)
     assert len(sink.accepted) == 80
-    assert max(alive) <= concurrency + 1  # and the one that lists partitions
 
 
 def test_a_partition_that_holds_does_not_keep_the_others_waiting():

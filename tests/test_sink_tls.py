@@ -180,7 +180,7 @@ def test_a_renewed_authority_file_is_found_without_a_restart(
 ) -> None:
     """After a failure the files are read again: what was renewed on disk works."""
     ca_file = tmp_path / "ca.pem"
-    shutil.copy(authority.file.parent / "other.pem", ca_file)
+    shutil.copy(Authority(tmp_path, "other").file, ca_file)
     receiver = serve(server)
     sink = make(receiver.url, ca_file=ca_file)
     assert isinstance(failure(sink), Blocked)
@@ -193,7 +193,7 @@ def test_a_file_that_went_bad_blocks_and_is_named(
 ) -> None:
     """A certificate file that is half written when it is read again holds, and is named."""
     ca_file = tmp_path / "ca.pem"
-    shutil.copy(authority.file.parent / "other.pem", ca_file)
+    shutil.copy(Authority(tmp_path, "other").file, ca_file)
     sink = make(serve(server).url, ca_file=ca_file)
     failure(sink)
     ca_file.write_text("-----BEGIN")

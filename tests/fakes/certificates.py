@@ -32,8 +32,16 @@ class Authority:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        constraints = (x509.BasicConstraints(ca=True, path_length=None), True)
-        self._certificate = self._sign(self._name, self._key.public_key(), [constraints])
+        # Python 3.13 verifies as RFC 5280 (4.2.1.3) says: an authority has a key usage.
+        usage = dict.fromkeys(
+            ["digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"], False
+        )
+        usage |= {"key_cert_sign": True, "crl_sign": True, "encipher_only": False, "decipher_only": False}
+        extensions: list[tuple[x509.ExtensionType, bool]] = [
+            (x509.BasicConstraints(ca=True, path_length=None), True),
+            (x509.KeyUsage(**usage), True),
+        ]
+        self._certificate = self._sign(self._name, self._key.public_key(), extensions)
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
