@@ -153,7 +153,7 @@ install_packages() {
         return
     fi
     apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${missing[@]}" >"$tools/apt.log" 2>&1 ||
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes "${missing[@]}" >"$tools/apt.log" 2>&1 ||
         { tail -n 20 "$tools/apt.log" >&2; return 1; }
     rm -f "$tools/apt.log"
     done_in "${missing[*]}" "$began"
