@@ -211,3 +211,18 @@ def test_the_notes_say_what_is_true(values: dict[str, Any], words: list[str], no
 def test_nothing_to_warn_of(notes) -> None:
     """A release with a region and no oddity has no warning."""
     assert "WARNING" not in notes({"aws": {"region": "us-east-1"}})
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({}, True),
+        (source("lookup"), True),
+        (source("lookup") | {"config": {"services": ["iam.amazonaws.com"]}}, False),
+        (source("s3", bucket="trail"), False),
+    ],
+    ids=["nothing said", "lookup", "another service", "an archive"],
+)
+def test_that_the_event_history_of_lookout_for_metrics_is_empty(values, told: bool, notes) -> None:
+    """The service has ended: who polls its Event history is told, and nobody else."""
+    assert ("ended on 2025-10-09" in notes(values)) is told

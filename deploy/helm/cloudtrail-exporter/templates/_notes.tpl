@@ -24,6 +24,12 @@ What it reads
   {{- else }} {{ .path }}
   {{- end }}
   {{- end }}
+  {{- $history := false }}
+  {{- range $sources }}{{ if eq .type "lookup" }}{{ $history = true }}{{ end }}{{ end }}
+  {{- if and $history (has "lookoutmetrics.amazonaws.com" (default (list "lookoutmetrics.amazonaws.com") $config.services)) }}
+  Amazon Lookout for Metrics ended on 2025-10-09, so its Event history is empty. Name another service in config.services,
+  or read the past from an archive: source.s3.
+  {{- end }}
 Where it goes
   {{- $sink := default dict $config.sink }}
   {{ if eq (default "" $sink.type) "otlp" }}{{ default "OTEL_EXPORTER_OTLP_ENDPOINT" $sink.endpoint }} (OTLP){{ else if eq (default "" $sink.type) "file" }}the file {{ $sink.path }}{{ else }}standard output: kubectl logs. Set otlp.endpoint to send it on.{{ end }}
