@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import typer.main
 from exporter import reference
 from exporter.cli import app
 
-__all__ = ["PAGES", "main"]
+__all__ = ["PAGES", "keep", "main"]
+
+#: Lines of a difference that are worth a look in a log.
+_SHOWN = 40
 
 
 def cli_page() -> str:
@@ -43,20 +47,33 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
-def main(argv: list[str]) -> int:
-    """Write the pages below the current folder, or with ``--check`` say which are stale; returns the exit code."""
+def keep(files: Mapping[str, str], argv: Sequence[str], *, root: Path) -> int:
+    """Write what is generated, or with ``--check`` show how it differs from what is there; returns the exit code.
+
+    Args:
+        files: path below the root -> what belongs there.
+    """
+    check = "--check" in argv
     stale = 0
-    for name, page in PAGES.items():
-        path, text = Path(name), page()
-        if path.exists() and path.read_text() == text:
+    for name, text in files.items():
+        path = root / name
+        old = path.read_text() if path.exists() else ""
+        if old == text:
             continue
         stale += 1
-        if "--check" in argv:
+        if check:
+            lines = difflib.unified_diff(old.splitlines(), text.splitlines(), name, "generated", lineterm="", n=1)
             sys.stderr.write(f"{name} is stale: run `make generate`\n")
+            sys.stderr.write("".join(f"  {line}\n" for line in list(lines)[:_SHOWN]))
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-    return 1 if stale and "--check" in argv else 0
+    return 1 if stale and check else 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Keep the pages below the current folder; returns the exit code."""
+    return keep({name: page() for name, page in PAGES.items()}, argv, root=Path())
 
 
 if __name__ == "__main__":

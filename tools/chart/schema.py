@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from exporter.config import Settings
-from tools.chart.values import CHART, Value, load
+from exporter.generate import keep
+from tools.chart.values import CHART, ROOT, Value, load
 
 SCHEMA = CHART / "values.schema.json"
 THRESHOLDS = CHART / "rules/thresholds.yaml"
@@ -153,16 +154,9 @@ def produce() -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
-def main(argv: list[str], path: Path = SCHEMA) -> int:
+def main(argv: list[str], root: Path = ROOT) -> int:
     """Write the schema, or with ``--check`` say that it is stale; returns the exit code."""
-    text = produce()
-    if path.exists() and path.read_text() == text:
-        return 0
-    if "--check" in argv:
-        sys.stderr.write(f"{path.relative_to(CHART.parents[2])} is stale: run `make generate`\n")
-        return 1
-    path.write_text(text)
-    return 0
+    return keep({str(SCHEMA.relative_to(ROOT)): produce()}, argv, root=root)
 
 
 if __name__ == "__main__":
